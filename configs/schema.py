@@ -1,0 +1,207 @@
+"""Every setting of the project, typed. Unknown keys are refused; each field's unit stands in its description.
+
+Presets are data: `debug.yaml` (seconds), `sample.yaml` (the demo), `reference.yaml` (full size). Load one with
+`load_config("configs/sample.yaml")`. Imports nothing of the project.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+EMBEDDED = "embedded"  # stands for the data that ships with the project (package `samples`)
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _fraction(value: Any) -> Fraction:
+    return value if isinstance(value, Fraction) else Fraction(str(value))
+
+
+Rate = Annotated[Fraction, BeforeValidator(_fraction), PlainSerializer(str)]
+
+
+class BodyConfig(Section):
+    model_path: str = Field(EMBEDDED, description="SMPL-X-schema npz; 'embedded' for the licence-free one that ships")
+
+
+class TalksConfig(Section):
+    inbox: str = Field("inbox", description="folder watched for videos; relative paths lie in the workspace")
+    include_samples: bool = Field(True, description="copy the embedded talks to the inbox when it is first used")
+    default_licence: str = Field("unknown", description="licence recorded for videos that state none")
+
+
+class CutConfig(Section):
+    fps: Rate = Field(Fraction(25), description="frame rate of clips, frames per second, rational ('30000/1001')")
+    size: int = Field(512, description="side of the square clip, pixels", ge=64)
+    min_seconds: float = Field(2.0, description="shortest clip, seconds", gt=0)
+    max_seconds: float = Field(20.0, description="longest clip, seconds", gt=0)
+    min_person_height: float = Field(0.3, description="person's height in the frame, fraction, below which a stretch is rejected")
+    min_person_share: float = Field(0.8, description="share of sampled frames that must show one person")
+    probe_fps: float = Field(2.0, description="frames per second looked at when searching persons, Hz")
+    box_margin: float = Field(0.15, description="margin round the person's box, fraction of its longer side")
+    shot_threshold: float = Field(27.0, description="scenedetect ContentDetector threshold")
+    speech_gap: float = Field(1.5, description="silences shorter than this stay inside a clip, seconds")
+
+
+class FitConfig(Section):
+    iterations: tuple[int, int, int, int] = Field((60, 150, 120, 170), description="Adam steps of the four stages: camera and root, body and face, hands, all")
+    window: int = Field(500, description="longest stretch fitted at once, frames")
+    learning_rate: float = Field(8e-3, description="Adam step size")
+    focal_prior: float = Field(1.6, description="initial focal length, fraction of the image's longer side")
+
+
+class AudioConfig(Section):
+    encoder: Literal["offline", "wav2vec2"] = Field("offline", description="'offline': log-mel, pitch, energy, onset; 'wav2vec2': transformers Wav2Vec2Model")
+    model: str = Field("facebook/wav2vec2-base-960h", description="wav2vec2 hub id or local folder")
+    local_files_only: bool = Field(False, description="never ask the hub for wav2vec2 files")
+
+
+class ScansConfig(Section):
+    root: str = Field(EMBEDDED, description="folder in THuman2.1's layout; 'embedded' for the people that ship")
+    views: int = Field(12, description="cameras per scan, evenly spread in azimuth", ge=1)
+    half_body_views: int = Field(4, description="additional half-body cameras in front of the person")
+    size: int = Field(256, description="side of a rendered view, pixels")
+    focal: float = Field(1250.0, description="focal length of full-body views, pixels at `size`")
+    elevation: float = Field(0.0, description="largest camera elevation, degrees")
+    height_fill: float = Field(0.85, description="person's share of the picture's height in full-body views")
+
+
+class IdolConfig(Section):
+    root: str | None = Field(None, description="folder in HuGe100K's layout; none: the asset reports 0 samples")
+    limit: int | None = Field(None, description="at most this many samples are read")
+
+
+class ShardsConfig(Section):
+    held_out: float = Field(0.3, description="share of speakers and of subjects held out, by hash of the id")
+    target_mb: float = Field(64.0, description="size at which a new shard is begun, MB")
+
+
+class ImageEncoderConfig(Section):
+    kind: Literal["vit", "sapiens"] = Field("vit", description="'vit': compact, trained with stage 1; 'sapiens': frozen TorchScript file")
+    path: str | None = Field(None, description="Sapiens TorchScript file (kind: sapiens)")
+    image_size: int = Field(256, description="side of the square input picture, pixels")
+    patch: int = Field(16, description="pixels a token stands for, per side")
+    depth: int = Field(4, description="transformer layers (kind: vit)")
+
+
+class Stage1Config(Section):
+    image: ImageEncoderConfig = ImageEncoderConfig()
+    width: int = Field(128, description="channels of every token")
+    heads: int = Field(4, description="attention heads")
+    smplx_tokens: int = Field(80, description="learned queries that become SMPL-X tokens")
+    smplx_layers: int = Field(2, description="cross-attention layers of the SMPL-X tokens")
+    pixel_channels: int = Field(32, description="channels of the pixel-aligned feature map")
+    triplane_resolution: int = Field(64, description="texels per side of a scattered and of an up-sampled plane")
+    triplane_tokens: int = Field(16, description="tokens per side of a plane")
+    triplane_channels: int = Field(32, description="channels of an up-sampled plane")
+    triplane_radius: float = Field(1.4, description="half side of the triplane's box round the template, metres")
+    fusion_layers: int = Field(2, description="layers of the triplane + SMPL-X token transformer")
+    gaussians: int = Field(8192, description="anchors on the template, each one Gaussian")
+    max_offset: float = Field(0.08, description="largest offset of a Gaussian from its anchor, metres")
+    max_scale: float = Field(0.05, description="largest standard deviation of a Gaussian, metres")
+
+
+class Stage2Config(Section):
+    width: int = Field(192, description="channels of a frame token")
+    heads: int = Field(4, description="attention heads")
+    layers: int = Field(4, description="layers of the audio-to-token transformer")
+    window: int = Field(40, description="frames generated at once")
+    seed_frames: int = Field(4, description="known frames at the window's start")
+    audio_context: int = Field(12, description="audio seen before and after a frame, frames each side")
+    appearance_tokens: int = Field(8, description="coefficients per frame of the identity triplane's change")
+    appearance_resolution: int = Field(32, description="texels per side of a plane of that change")
+
+
+class LossConfig(Section):
+    l1: float = Field(1.0, description="weight of the pixel L1 loss")
+    ssim: float = Field(0.1, description="weight of 1 - SSIM")
+    mask: float = Field(0.5, description="weight of the alpha L1 loss")
+    smplx: float = Field(1.0, description="weight of the SMPL-X parameter loss (geodesic, shape, translation)")
+    vertices: float = Field(1.0, description="weight of the vertex/joint L1 loss, per metre")
+    token: float = Field(0.1, description="weight of the token loss (stage 2: encoder tokens of the true frame)")
+    velocity: float = Field(1.0, description="weight of the joint velocity loss, per metre (stage 2)")
+    regulariser: float = Field(0.1, description="weight on Gaussian offsets and scales")
+    chamfer: float = Field(0.0, description="weight of the chamfer distance to scan points (needs a scan)")
+
+
+class TrainConfig(Section):
+    steps: int = Field(400, description="optimiser steps", ge=1)
+    batch: int = Field(2, description="samples per process and step")
+    views: int = Field(2, description="pictures rendered per sample: the input view and novel ones (stage 1)")
+    pixel_frames: int = Field(1, description="frames of each window that are rendered for the pixel loss (stage 2)")
+    render_size: int = Field(128, description="side of the rendered pictures, pixels")
+    learning_rate: float = Field(4e-4, description="AdamW step size")
+    warmup: int = Field(20, description="steps of linear warm-up")
+    weight_decay: float = Field(0.02, description="AdamW decoupled weight decay")
+    save_every: int = Field(50, description="steps between saved states")
+    log_every: int = Field(10, description="steps between logged losses")
+    processes: int = Field(1, description="processes per node (GPUs where there are any)")
+    deepspeed: str = Field("configs/deepspeed/cpu.json", description="DeepSpeed configuration file")
+    rasterizer: Literal["auto", "torch", "numba", "gsplat", "diff_gaussian_rasterization"] = Field("auto", description="'auto': gsplat on CUDA, numba on a CPU")
+    loss: LossConfig = LossConfig()
+
+
+class EvaluationConfig(Section):
+    max_clips: int = Field(8, description="held-out clips evaluated")
+    max_frames: int = Field(150, description="frames per clip evaluated")
+    image_frames: int = Field(12, description="frames per clip that are rendered for image figures")
+    render_size: int = Field(256, description="side of the rendered pictures, pixels")
+
+
+class BaselineConfig(Section):
+    kind: Literal["compact"] = Field("compact", description="'compact': the project's own two-stage system")
+    steps: int = Field(300, description="optimiser steps of the audio-to-motion network")
+    width: int = Field(128, description="channels of the audio-to-motion network")
+    layers: int = Field(3, description="layers of the audio-to-motion network")
+    batch: int = Field(16, description="windows per step")
+    learning_rate: float = Field(5e-4, description="AdamW step size")
+
+
+class SpeakConfig(Section):
+    image: str | None = Field(None, description="picture of a person; none: a frame of a held-out talk")
+    audio: str | None = Field(None, description="speech file; none: the speech of another held-out talk")
+    size: int = Field(512, description="side of the video, pixels (even)")
+    focal: float = Field(1.6, description="focal length assumed for a picture, fraction of its longer side")
+
+
+class Config(Section):
+    """The whole configuration; `workspace` holds every file that a run writes."""
+
+    workspace: str = Field("workspace", description="folder for all outputs; relative to the current folder")
+    seed: int = Field(0, description="seed of every random choice")
+    body: BodyConfig = BodyConfig()
+    talks: TalksConfig = TalksConfig()
+    cut: CutConfig = CutConfig()
+    fit: FitConfig = FitConfig()
+    audio: AudioConfig = AudioConfig()
+    scans: ScansConfig = ScansConfig()
+    idol: IdolConfig = IdolConfig()
+    shards: ShardsConfig = ShardsConfig()
+    stage1: Stage1Config = Stage1Config()
+    stage1_training: TrainConfig = TrainConfig()
+    stage2: Stage2Config = Stage2Config()
+    stage2_training: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    baseline: BaselineConfig = BaselineConfig()
+    speak: SpeakConfig = SpeakConfig()
+
+
+def load_config(path: str | Path) -> Config:
+    """Read a YAML preset. Errors: ValueError names the file, the key, and what was expected."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"config: expected a YAML file, got {path} which does not exist; presets lie in configs/")
+    data = yaml.safe_load(path.read_text()) or {}
+    try:
+        return Config.model_validate(data)
+    except ValueError as error:
+        raise ValueError(f"config {path}: {error}") from error
