@@ -44,6 +44,9 @@ class Body(nn.Module):
     """A body model read from an SMPL-X-schema npz."""
 
     template: Tensor  # [V, 3]
+    shape_dirs: Tensor  # [V, 3, 20] betas then expression
+    pose_dirs: Tensor  # [486, V*3] or [0, 0] where the file has none
+    skin_weights: Tensor  # [V, J]
     joint_template: Tensor  # [J, 3]
     joint_dirs: Tensor  # [J, 3, 20]
 
