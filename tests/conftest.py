@@ -1,0 +1,31 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+REALDATA = ROOT.parent / "shared" / "realdata"
+
+
+def pytest_collection_modifyitems(items):
+    missing = pytest.mark.skip(reason=f"no recordings in {REALDATA}")
+    for item in items:
+        if "realdata" in item.keywords and not REALDATA.is_dir():
+            item.add_marker(missing)
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    return REALDATA
+
+
+@pytest.fixture(scope="session")
+def body():
+    """The embedded body."""
+    from model.body import Body
+
+    return Body.load(ROOT / "samples" / "body" / "SMPLX_NEUTRAL.npz")
