@@ -49,6 +49,11 @@ class Body(nn.Module):
     skin_weights: Tensor  # [V, J]
     joint_template: Tensor  # [J, 3]
     joint_dirs: Tensor  # [J, 3, 20]
+    shape_dirs: Tensor  # [V, 3, 20] betas, then expression
+    skin_weights: Tensor  # [V, J]
+    pose_dirs: Tensor  # [486, V*3] or [0, 0] where the file has none
+    level_inverse: Tensor
+    parent_index: Tensor
 
     def __init__(self, data: dict[str, np.ndarray]):
         super().__init__()
@@ -86,7 +91,7 @@ class Body(nn.Module):
         for j in range(1, JOINTS):
             depth[j] = depth[self.parents[j]] + 1
         levels = [[j for j in range(JOINTS) if depth[j] == d] for d in range(max(depth) + 1)]
-        order = sum(levels, [])
+        order = [j for level in levels for j in level]
         self.level_count = len(levels)
         index = lambda name, x: self.register_buffer(name, torch.tensor(x), persistent=False)  # noqa: E731
         index("level_inverse", [order.index(j) for j in range(JOINTS)])

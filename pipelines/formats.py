@@ -152,7 +152,8 @@ def load_lhm(folder: Path) -> tuple[SmplxParams, Camera]:
     fields = {name: column(key, name) for key, name in LHM_KEYS.items()}
     fields["betas"] = fields["betas"][:1].expand_as(fields["betas"])
     first = frames[0]
-    camera = make_camera(torch.eye(4), torch.tensor(first["focal"]), torch.tensor(first["princpt"]), torch.tensor(first["img_size_wh"]).long())
+    size = torch.tensor(first["img_size_wh"]).long()
+    camera = make_camera(torch.eye(4), torch.tensor(first["focal"]), torch.tensor(first["princpt"]), size)
     return SmplxParams(**fields), camera
 
 
