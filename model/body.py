@@ -49,9 +49,6 @@ class Body(nn.Module):
     skin_weights: Tensor  # [V, J]
     joint_template: Tensor  # [J, 3]
     joint_dirs: Tensor  # [J, 3, 20]
-    shape_dirs: Tensor  # [V, 3, 20] betas, then expression
-    skin_weights: Tensor  # [V, J]
-    pose_dirs: Tensor  # [486, V*3] or [0, 0] where the file has none
     level_inverse: Tensor
     parent_index: Tensor
 
