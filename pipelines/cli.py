@@ -1,0 +1,50 @@
+"""The command line, `speech-avatar`: one picture and one voice to a video; what is installed; features in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(help="Speech in, a moving, renderable 3D human out.", no_args_is_help=True, pretty_exceptions_enable=False)
+ConfigOption = Annotated[Path, typer.Option("--config", help="YAML preset; its workspace holds the checkpoints")]
+
+
+@app.command()
+def speak(
+    image: Annotated[Path, typer.Option(help="any picture with one person")],
+    audio: Annotated[Path, typer.Option(help="any audio (or video) file that FFmpeg reads")],
+    out: Annotated[Path, typer.Option(help="the mp4 to write")],
+    checkpoint: Annotated[Path | None, typer.Option(help="stage 2 safetensors; default: the workspace's")] = None,
+    config: ConfigOption = Path("configs/sample.yaml"),
+) -> None:
+    """Make a video of the pictured person speaking the audio."""
+    from configs.schema import load_config
+    from pipelines.speak import speak as run
+    from pipelines.store import InputRejected
+
+    try:
+        facts = run(load_config(config), image, audio, out, checkpoint=checkpoint)
+    except (InputRejected, ValueError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"{out}: {facts['seconds']:.2f} s of video, {facts['frames']} frames, made in {facts['wall_seconds']:.1f} s")
+
+
+@app.command()
+def doctor(config: ConfigOption = Path("configs/sample.yaml")) -> None:
+    """Say which real components are found and what is used instead."""
+    from configs.schema import load_config
+    from pipelines.doctor import examine
+
+    table = Table("component", "found", "detail", "in use", title=f"speech-avatar with {config}")
+    for finding in examine(load_config(config)):
+        table.add_row(finding.component, "yes" if finding.found else "no", finding.detail, finding.used)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    app()
