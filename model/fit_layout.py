@@ -1,6 +1,8 @@
-"""Which point of the body each detected landmark stands for.
+"""Which point of the body each detected landmark stands for, how sure it is, and what a clip's landmarks say.
 
-Axis legend: `P` surface points.
+Axis legend: `T` frames, `K` landmarks used (body, left hand, right hand, face), `P` surface points, `J` joints (55),
+`D` bones.
+Landmark numbers are mediapipe's: 33 of the pose, 21 a hand, 478 of the refined face mesh.
 """
 
 from __future__ import annotations
@@ -8,8 +10,54 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from smplx.vertex_ids import vertex_ids
+from torch import Tensor
+
+from model.body import Body, SurfacePoints
+from model.fit_priors import joint_index
+from model.types import JOINTS
 
 FACE_POINTS = 478  # mediapipe's refined face mesh: 468 points and 2 x 5 of the irises
+_TIPS = ("thumb", "index", "middle", "ring", "pinky")
+VERTEX_POINTS = (  # smplx's named vertices that landmarks need; they come first among the surface points
+    "lear", "rear", *(f"{s}{f}" for s in "lr" for f in _TIPS), "LHeel", "RHeel", "LBigToe", "RBigToe",
+)  # fmt: skip
+_BODY: dict[int, tuple[str, float]] = {  # pose landmark → joint or named vertex, standard deviation in metres
+    11: ("left_shoulder", 0.03), 12: ("right_shoulder", 0.03), 13: ("left_elbow", 0.03), 14: ("right_elbow", 0.03),
+    15: ("left_wrist", 0.03), 16: ("right_wrist", 0.03), 23: ("left_hip", 0.04), 24: ("right_hip", 0.04),
+    25: ("left_knee", 0.04), 26: ("right_knee", 0.04), 27: ("left_ankle", 0.04), 28: ("right_ankle", 0.04),
+    29: ("LHeel", 0.04), 30: ("RHeel", 0.04), 31: ("LBigToe", 0.05), 32: ("RBigToe", 0.05), 7: ("lear", 0.04),
+    8: ("rear", 0.04),
+}  # fmt: skip
+_LIMBS: tuple[tuple[int, int, float], ...] = (  # bones as pose landmarks, and how far mediapipe's direction is off
+    (11, 12, 0.15), (11, 13, 0.2), (13, 15, 0.45), (12, 14, 0.2), (14, 16, 0.45), (23, 11, 0.1), (24, 12, 0.1),
+    (23, 24, 0.15), (23, 25, 0.4), (25, 27, 0.4), (24, 26, 0.4), (26, 28, 0.4),
+)  # fmt: skip
+HAND_BONES = tuple((0 if k % 4 == 1 else k - 1, k) for k in range(1, 21)) + ((5, 17),)
+HAND_SIGMA, FACE_SIGMA, HAND_BONE_SIGMA = 0.010, 0.004, 0.3
+FACE_WEIGHT = 25.0  # of all face points together, in body landmarks
+LIPS = (
+    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409, 78, 95, 88, 178, 87, 14,
+    317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415,
+)  # fmt: skip
+EYES = (
+    33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246,
+    263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466,
+)  # fmt: skip
+OVAL = (152, 148, 176, 149, 150, 136, 172, 377, 400, 378, 379, 365, 397)
+_BROWS = (70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 300, 293, 334, 296, 336, 276, 283, 282, 295, 285)
+_NOSE_CHEEKS = (
+    1, 4, 5, 195, 197, 6, 168, 98, 327, 2, 129, 358, 48, 278, 10, 338, 109, 234, 454, 127, 356, 93, 323, 50, 280,
+    205, 425,
+)  # fmt: skip
+_IRISES = (468, 473)
+FACE_SUBSET = tuple(sorted({*LIPS, *EYES, *OVAL, *_BROWS, *_NOSE_CHEEKS, *_IRISES}))
+BODY_COUNT, HAND_COUNT = len(_BODY), 21
+LANDMARKS = BODY_COUNT + 2 * HAND_COUNT + len(FACE_SUBSET)
+BODY_PART = slice(0, BODY_COUNT)
+HANDS_PART = slice(BODY_COUNT, BODY_COUNT + 2 * HAND_COUNT)
+FACE_PART = slice(BODY_COUNT + 2 * HAND_COUNT, LANDMARKS)
 
 
 @dataclass(frozen=True)
@@ -24,3 +72,132 @@ class FaceEmbedding:
         for name, shape in (("faces", (FACE_POINTS,)), ("barycentric", (FACE_POINTS, 3)), ("offset", (FACE_POINTS, 3))):
             if getattr(self, name).shape != shape:
                 raise ValueError(f"FaceEmbedding.{name}: expected {shape}, got {getattr(self, name).shape}")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The body's side of the correspondence."""
+
+    surface: SurfacePoints  # P points that are not joints
+    target: Tensor  # [K] int64 into joints followed by surface points
+    owner: Tensor  # [K] int64, the joint in whose frame the offset is given
+    offset: Tensor  # [K, 3] metres, from the body's point to where the detector puts the landmark
+    sigma: Tensor  # [K] metres
+    limb: Tensor  # [D, 2] int64 joints at the ends of the directed bones
+    limb_sigma: Tensor  # [D] of the unit direction
+
+
+@dataclass(frozen=True)
+class Observations:
+    """The clip's side: everything that the fit is told. World axes are the body's (y up), not the camera's."""
+
+    points: Tensor  # [T, K, 2] pixels; 0 where unseen
+    weights: Tensor  # [T, K] 0 where unseen
+    limbs: Tensor  # [T, D, 3] unit directions in world axes
+    limb_weights: Tensor  # [T, D]
+    hand_bones: Tensor  # [T, 2, 21, 3] unit directions in world axes, left then right hand
+    hand_weights: Tensor  # [T, 2]
+    torso_pixels: Tensor  # [T, 7, 2] shoulders, elbows, nose, ears: pixels (NaN unseen)
+    torso_metres: Tensor  # [T, 7, 2] the same in metres, x right and y down
+    size: tuple[int, int]  # width, height, pixels
+    fps: float
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def make_layout(body: Body, face: FaceEmbedding, offsets: Tensor | None = None) -> Layout:
+    """`offsets` [BODY + 2·21, 3]: calibrated landmark offsets of body and hands (see `calibrated_offsets`)."""
+    vertices = torch.tensor([vertex_ids["smplx"][name] for name in VERTEX_POINTS])
+    subset = torch.tensor(FACE_SUBSET)
+    named = _vertex_points(body, vertices)
+    skin = body.surface(face.faces[FACE_SUBSET,], face.barycentric[FACE_SUBSET,])
+    skin.rest += torch.from_numpy(face.offset)[subset].to(skin.rest)
+    surface = _concatenate(named, skin)
+    index = lambda name: JOINTS + VERTEX_POINTS.index(name) if name in VERTEX_POINTS else joint_index(name)  # noqa: E731
+    target = [index(name) for name, _ in _BODY.values()]
+    target += [index(name) for side in ("left", "right") for name in _hand_names(side)]
+    target += [JOINTS + len(VERTEX_POINTS) + k for k in range(len(FACE_SUBSET))]
+    strongest = surface.weights.argmax(1).tolist()
+    owner = [t if t < JOINTS else strongest[t - JOINTS] for t in target]
+    sigma = [s for _, s in _BODY.values()] + [HAND_SIGMA] * (2 * HAND_COUNT) + [FACE_SIGMA] * len(FACE_SUBSET)
+    offset = torch.zeros(LANDMARKS, 3)
+    if offsets is not None:
+        offset[: len(offsets)] = offsets
+    ends = [[joint_index(_BODY[i][0]), joint_index(_BODY[j][0])] for i, j, _ in _LIMBS]
+    return Layout(
+        surface, torch.tensor(target), torch.tensor(owner), offset, torch.tensor(sigma), torch.tensor(ends),
+        torch.tensor([s for _, _, s in _LIMBS]),
+    )  # fmt: skip
+
+
+def observe(
+    pose: np.ndarray,  # [T, 33, 3] pixels
+    visibility: np.ndarray,  # [T, 33] 0..1
+    pose_world: np.ndarray,  # [T, 33, 3] metres, camera axes
+    face: np.ndarray,  # [T, 478, 3] pixels
+    left_hand: np.ndarray,  # [T, 21, 3] pixels
+    right_hand: np.ndarray,  # [T, 21, 3] pixels
+    size: tuple[int, int],  # width, height, pixels
+    fps: float,
+) -> Observations:
+    """Detected landmarks (NaN where not found) → what the fit is told. What lies outside the picture is unseen."""
+    f32 = lambda x: torch.from_numpy(np.ascontiguousarray(x, np.float32))  # noqa: E731
+    body, world, hands = f32(pose), f32(pose_world), torch.stack([f32(left_hand), f32(right_hand)], 1)
+    frames, ids = len(body), list(_BODY)
+    inside = ((body[..., :2] > 0) & (body[..., :2] < torch.tensor(size))).all(-1)
+    sure = f32(visibility).clamp(0, 1) * inside
+    sure = torch.where(sure < 0.3, 0.0, sure)  # NaN pixels compare as outside
+    points = torch.cat([body[:, ids, :2], hands[..., :2].flatten(1, 2), f32(face)[:, FACE_SUBSET, :2]], 1)
+    fixed = torch.cat([_hand_weights(), _hand_weights(), _face_weights()]).expand(frames, -1)
+    weights = torch.cat([sure[:, ids], fixed], 1) * ~points[..., 0].isnan()
+    starts, ends = [i for i, _, _ in _LIMBS], [j for _, j, _ in _LIMBS]
+    both = torch.minimum(f32(visibility)[:, starts], f32(visibility)[:, ends])
+    bone = lambda x, i, j: _unit(x[..., j, :] - x[..., i, :]) * torch.tensor([1.0, -1.0, -1.0])  # noqa: E731
+    hand_starts, hand_ends = [i for i, _ in HAND_BONES], [j for _, j in HAND_BONES]
+    torso = [11, 12, 13, 14, 0, 7, 8]
+    return Observations(
+        points=points.nan_to_num(), weights=weights.nan_to_num(), limbs=bone(world, starts, ends),
+        limb_weights=torch.where(both < 0.3, 0.0, both) * ~world[:, :1, 0].isnan(),
+        hand_bones=bone(hands, hand_starts, hand_ends), hand_weights=(~hands[:, :, 0, 0].isnan()).float(),
+        torso_pixels=body[:, torso, :2], torso_metres=world[:, torso, :2], size=size, fps=fps,
+    )  # fmt: skip
+
+
+def _hand_names(side: str) -> list[str]:
+    """The body's points for mediapipe's 21 hand landmarks: wrist, then per finger three joints and the tip."""
+    joints = lambda finger: [f"{side}_{finger}{k}" for k in (1, 2, 3)]  # noqa: E731
+    return [f"{side}_wrist", *(name for f in _TIPS for name in (*joints(f), f"{side[0]}{f}"))]
+
+
+def _hand_weights() -> Tensor:  # [21]
+    return torch.tensor([1.0] + [0.7] * (HAND_COUNT - 1))
+
+
+def _face_weights() -> Tensor:  # [face points] lips above eyes and outline above the rest
+    weight = torch.ones(FACE_POINTS)
+    weight[list(LIPS)] = 2.5
+    weight[[*EYES, *OVAL]] = 1.5
+    chosen = weight[list(FACE_SUBSET)]
+    return chosen * FACE_WEIGHT / chosen.sum()
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Unit vectors; 0 where undefined."""
+    return (x / x.norm(dim=-1, keepdim=True).clamp(min=1e-6)).nan_to_num()
+
+
+def _vertex_points(body: Body, vertices: Tensor) -> SurfacePoints:
+    """Vertices as surface points: a corner of some triangle that has them."""
+    faces = torch.as_tensor(body.faces)
+    hits = [(faces == v).nonzero()[0] for v in vertices]
+    corner = torch.tensor([int(h[1]) for h in hits])
+    return body.surface(torch.stack([h[0] for h in hits]), torch.nn.functional.one_hot(corner, 3).float())
+
+
+def _concatenate(a: SurfacePoints, b: SurfacePoints) -> SurfacePoints:
+    """Points of `a`, then of `b`."""
+    join = lambda name, dim: torch.cat([getattr(a, name), getattr(b, name)], dim)  # noqa: E731
+    return SurfacePoints(
+        join("rest", 0), join("shape_dirs", 0), join("pose_dirs", 1 if a.pose_dirs.numel() else 0), join("weights", 0)
+    )
