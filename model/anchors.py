@@ -1,0 +1,161 @@
+"""The fixed set of anchors on the template surface: where each Gaussian of every avatar is attached.
+
+The set depends on the body file and the count alone, so Gaussian n is the same spot of the skin in every picture,
+frame and run. Axes: N anchors, J joints, B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import roma
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.body import HANDS, JOINT_NAMES, Body, SurfacePoints
+from model.geometry import ancestors, blend_rotations, quaternion_from_rotation
+from model.types import SmplxParams
+
+FACE_RADIUS = 0.12  # metres round the middle of eyes and mouth
+DENSITY = {"face": 8.0, "head": 2.0, "hands": 4.0, "trunk_and_arms": 1.5, "legs": 0.8}  # anchors per area, relative
+WARP = 0.5  # how far triplane coordinates follow the anchors' density instead of plain distance, 0..1
+
+
+class Anchors(nn.Module):
+    """Anchors with their local frames and triplane coordinates, and the body that moves them.
+
+    Body and anchors keep float32 whatever `.half()` or `.bfloat16()` is asked of the network around them: skinning
+    weights that are rounded no longer sum to one.
+    """
+
+    faces: Tensor  # [N] triangle
+    barycentric: Tensor  # [N, 3]
+    frames: Tensor  # [N, 3, 3] columns tangent, bitangent, outward normal, template space
+    frame_quaternions: Tensor  # [N, 4] wxyz
+    spacing: Tensor  # [N] distance to neighbours, metres
+    coordinates: Tensor  # [N, 3] place in the triplane, -1..1
+
+    def __init__(self, body: Body, count: int, radius: float):
+        super().__init__()
+        self.body = body
+        template, triangles = body.template.detach().cpu().numpy().astype(np.float64), body.faces
+        corners = template[triangles]
+        cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        area = np.linalg.norm(cross, axis=1) / 2
+        region = face_regions(body)
+        density = np.select([region == name for name in DENSITY], list(DENSITY.values()))
+        picked, barycentric = sample_surface(area * density, count)
+        spacing = np.sqrt((area * density).sum() / (count * density[picked]))
+        normals = _interpolated_normals(template, triangles, cross, picked, barycentric)
+        frames = _frames(normals)
+        self.points: SurfacePoints = body.surface(picked, barycentric.astype(np.float32))
+        places = np.einsum("nkc,nk->nc", corners[picked], barycentric)
+        self.region = region[picked]  # [N] names of DENSITY's keys
+        f32 = lambda x: torch.from_numpy(np.ascontiguousarray(x, np.float32))  # noqa: E731
+        buffers = {
+            "faces": torch.from_numpy(picked), "barycentric": f32(barycentric), "frames": f32(frames),
+            "frame_quaternions": quaternion_from_rotation(f32(frames)), "spacing": f32(spacing),
+            "coordinates": f32(triplane_coordinates(places, template, radius)),
+            "parents": torch.tensor([max(p, 0) for p in body.parents]), "ancestor_table": ancestors(body.parents),
+        }  # fmt: skip
+        for name, value in buffers.items():
+            self.register_buffer(name, value.to(body.template.device), persistent=False)
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Anchors:
+        def keep_dtype(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(keep_dtype, recurse)
+
+    def posed(
+        self,
+        offsets: Tensor | None,  # [B, N, 3] metres from the anchors, template space; none: the anchors themselves
+        params: SmplxParams,  # [B]
+    ) -> tuple[Tensor, Tensor]:
+        """Skinned positions [B, N, 3] and the rotations template → posed [B, N, 4] (wxyz) at each anchor."""
+        rotations = roma.rotvec_to_rotmat(params.full_pose)
+        coefficients = params.shape_coefficients
+        _, transforms = self.body.kinematics(rotations, coefficients, params.transl)
+        shaped = self.body.shaped(self.points, rotations, coefficients)
+        if offsets is not None:
+            shaped = shaped + offsets
+        means, _ = self.body.skin(shaped, self.points.weights, transforms)
+        turns: Any = (self.points.weights, self.parents, self.ancestor_table)
+        return means, blend_rotations(transforms[..., :3], *turns)
+
+
+def face_regions(body: Body) -> NDArray[np.str_]:
+    """The region of each triangle [F], read off the skinning weights and the eye and jaw joints of any body."""
+    joint = {name: index for index, name in enumerate(JOINT_NAMES)}
+    triangles = body.faces
+    weights = body.skin_weights.detach().cpu().numpy()[triangles].mean(1)  # type: ignore[operator]
+    centre = body.template.detach().cpu().numpy()[triangles].mean(1)
+    places = body.joint_template.detach().cpu().numpy()
+    eyes = (places[joint["left_eye_smplhf"]] + places[joint["right_eye_smplhf"]]) / 2
+    jaw = places[joint["jaw"]]
+    head_joints = [joint[n] for n in ("head", "jaw", "left_eye_smplhf", "right_eye_smplhf")]
+    leg_joints = [joint[f"{s}_{n}"] for s in ("left", "right") for n in ("hip", "knee", "ankle", "foot")]
+    middle = eyes - [0.0, 0.03, 0.0]
+    head = weights[:, head_joints].sum(1) > 0.5
+    face = head & (np.linalg.norm(centre - middle, axis=1) < FACE_RADIUS) & (centre[:, 2] > min(jaw[2], eyes[2] - 0.02))
+    hands = weights[:, [*HANDS["left"], *HANDS["right"]]].sum(1) > 0.5
+    legs = weights[:, leg_joints].sum(1) > 0.5
+    return np.select([face, head, hands, legs], ["face", "head", "hands", "legs"], "trunk_and_arms")
+
+
+def sample_surface(weight: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """`count` triangles [N] with barycentric weights [N, 3], one from each of N equal shares of `weight`; repeatable."""
+    rng = np.random.default_rng(0)
+    total = np.cumsum(weight)
+    picked = np.searchsorted(total, (np.arange(count) + rng.uniform(size=count)) / count * total[-1], side="right")
+    root, along = np.sqrt(rng.uniform(size=count)), rng.uniform(size=count)
+    barycentric = np.stack([1 - root, root * (1 - along), root * along], 1)
+    return np.minimum(picked, len(weight) - 1).astype(np.int64), barycentric
+
+
+def triplane_coordinates(
+    places: NDArray[np.float64],  # [N, 3] anchors, metres
+    template: NDArray[np.float64],  # [V, 3]
+    radius: float,  # largest half side of the box, metres
+) -> NDArray[np.float64]:  # [N, 3] in -1..1
+    """Where anchors lie in the triplane: distance within the body's box, mixed per axis with their rank.
+
+    The box is the template's own (never more than `radius` from its centre), and ranks stretch it where anchors are
+    dense, so face and hands get more texels than empty space beside the legs.
+    """
+    low, high = template.min(0), template.max(0)
+    half = np.minimum(radius, (high - low) / 2 + 0.02)
+    linear = np.clip((places - (low + high) / 2) / half, -1, 1)
+    rank = np.argsort(np.argsort(places, axis=0, kind="stable"), axis=0, kind="stable")
+    return (1 - WARP) * linear + WARP * ((rank + 0.5) / len(places) * 2 - 1)
+
+
+def _interpolated_normals(
+    template: NDArray[np.float64],
+    triangles: NDArray[np.int64],
+    cross: NDArray[np.float64],
+    picked: NDArray[np.int64],
+    barycentric: NDArray[np.float64],
+) -> NDArray[np.float64]:  # [N, 3] unit
+    vertex = np.zeros_like(template)
+    for corner in range(3):
+        np.add.at(vertex, triangles[:, corner], cross)
+    normal = np.einsum("nkc,nk->nc", vertex[triangles[picked]], barycentric)
+    for fallback in (cross[picked], np.broadcast_to([0.0, 0.0, 1.0], normal.shape)):  # degenerate corners, then faces
+        bad = np.linalg.norm(normal, axis=1, keepdims=True) < 1e-12
+        normal = np.where(bad, fallback, normal)
+    return normal / np.linalg.norm(normal, axis=1, keepdims=True)
+
+
+def _frames(normal: NDArray[np.float64]) -> NDArray[np.float64]:  # [N, 3] unit → [N, 3, 3]
+    up = np.where(np.abs(normal[:, 1:2]) < 0.9, [[0.0, 1.0, 0.0]], [[1.0, 0.0, 0.0]])
+    tangent = np.cross(up, normal)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    return np.stack([tangent, np.cross(normal, tangent), normal], -1)

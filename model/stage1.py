@@ -1,0 +1,186 @@
+"""Stage 1: one picture of a person → SMPL-X tokens and a canonical triplane → Gaussians that skinning poses.
+
+`encode` reads the picture, `canonical` reads the identity's triplane at the anchors, `gaussians` decodes each anchor's
+features, `pose` moves the Gaussians with any SMPL-X parameters. Identity lives in template space throughout.
+Axes: B batch, N Gaussians (= anchors), K SMPL-X tokens, d width, F anchor features, S picture side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from configs.schema import Stage1Config
+from model.anchors import Anchors
+from model.body import Body
+from model.geometry import full_precision, quaternion_multiply
+from model.image_encoders import make_image_encoder
+from model.layers import Block
+from model.smplx_tokens import SmplxDecoder, SmplxQueries
+from model.triplane import Triplane, sample_planes
+from model.types import AvatarTokens, Camera, GaussianCloud, SmplxParams, TensorGroup
+from model.visibility import picture_places
+
+FEATURES = 64  # learned features of an anchor, before its four picture values
+PICTURE = 4  # last anchor features: RGB of the picture at the anchor and how well it is seen
+ANCHOR_CODE = 16  # learned channels that tell anchors apart
+SCALE_SHAPE = (0.75, 0.75, 0.35)  # initial Gaussian, in units of the anchor spacing: flat on the surface
+SCALE_RANGE = 1.5  # largest change of the log scale
+
+
+@dataclass(frozen=True)
+class Encoding(TensorGroup):
+    """All that stage 1 knows of the person in a picture."""
+
+    tokens: AvatarTokens  # smplx [B, K, d], triplane [B, 3, C, R, R]
+    params: SmplxParams  # [B] in the camera frame of the picture
+    image_tokens: Tensor  # [B, P, d]
+    pixels: Tensor  # [B, N, P'] what the picture shows at each anchor, zero where it is hidden
+    focal_over_size: Tensor  # [B] of the picture's camera
+    principal: Tensor  # [B, 2] principal point from the picture's centre, in picture sides
+
+
+class Stage1(nn.Module):
+    """The image-to-avatar network."""
+
+    def __init__(self, config: Stage1Config, body: Body):
+        super().__init__()
+        self.config = config
+        width, heads, channels = config.width, config.heads, config.triplane_channels
+        pixel_inputs = config.pixel_channels + PICTURE + 1
+        self.anchors = Anchors(body, config.gaussians, config.triplane_radius)
+        self.image_encoder = make_image_encoder(config.image, width, heads, config.pixel_channels)
+        self.queries = SmplxQueries(config.smplx_tokens, config.smplx_layers, width, heads)
+        self.smplx_decoder = SmplxDecoder(body, width)
+        self.triplane = Triplane(
+            self.anchors.coordinates, pixel_inputs, width, channels, config.triplane_resolution, config.triplane_tokens
+        )
+        self.fusion = nn.ModuleList(Block(width, heads, cross=True) for _ in range(config.fusion_layers))
+        self.fusion_norm = nn.RMSNorm(width, eps=1e-6)
+        self.whole = nn.Linear(width, channels)  # what concerns all anchors: light, skin, clothes as a whole
+        self.anchor_code = nn.Parameter(torch.randn(config.gaussians, ANCHOR_CODE) * 0.1)
+        inputs = 3 * channels + pixel_inputs + ANCHOR_CODE
+        hidden = 2 * FEATURES
+        self.anchor_features = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, FEATURES))
+        self.head = GaussianHead(config.max_offset, config.max_scale)
+
+    @property
+    def body(self) -> Body:
+        return self.anchors.body
+
+    def encode(
+        self,
+        image: Tensor,  # [B, 3, S, S] 0..1, one person on white
+        camera: Camera,  # [B] of the picture; only its intrinsics and size are used
+        params: SmplxParams | None = None,  # [B] true SMPL-X in the camera frame: where to read the picture (training)
+    ) -> Encoding:
+        """`params` of the result are the predicted ones whether or not true ones are given for the pixel alignment."""
+        features = self.image_encoder(image)
+        focal_over_size, principal = view_of(camera)
+        smplx = self.queries(features.tokens)
+        predicted = self.smplx_decoder(smplx, focal_over_size, principal)
+        aligned = (predicted if params is None else params).detach()
+        pixels = self._read_picture(image, features.map, aligned, focal_over_size, principal)
+        planes = self._fuse(pixels, smplx, features.tokens)
+        tokens = AvatarTokens(smplx, planes)
+        return Encoding(tokens, predicted, features.tokens, pixels, focal_over_size, principal)
+
+    def decode_smplx(
+        self,
+        smplx_tokens: Tensor,  # [..., K, d]
+        focal_over_size: Tensor,  # [...]
+        principal: Tensor | None = None,  # [..., 2]; none: the picture's centre
+    ) -> SmplxParams:  # [...] in the camera frame of the picture
+        return self.smplx_decoder(smplx_tokens, focal_over_size, principal)
+
+    def canonical(self, encoding: Encoding) -> Tensor:
+        """Anchor features [B, N, F]: `FEATURES` learned channels, then the picture's RGB and how well it is seen."""
+        planes = sample_planes(encoding.tokens.triplane, self.anchors.coordinates).flatten(2)
+        code = self.anchor_code.expand(len(planes), -1, -1)
+        inputs = torch.cat([planes, encoding.pixels.float(), code.float()], -1)
+        features = self.anchor_features(inputs.to(self.anchor_code.dtype))
+        return torch.cat([features.float(), encoding.pixels[..., -PICTURE:].float()], -1)
+
+    def gaussians(self, features: Tensor) -> GaussianCloud:
+        """Anchor features [B, N, F] → Gaussians [B, N] in template space, in the anchors' order."""
+        return self.head(features, self.anchors)
+
+    def pose(self, cloud: GaussianCloud, params: SmplxParams) -> GaussianCloud:
+        """Canonical Gaussians [B or 1, N] moved by SMPL-X parameters [B] into the space of the parameters."""
+        with full_precision(cloud.means):
+            batch = len(params.transl)
+            if len(cloud.means) != batch:
+                cloud = cloud.map(lambda t: t.expand(batch, *t.shape[1:]))
+            means, turns = self.anchors.posed(self.offsets(cloud), params)
+            rotations = quaternion_multiply(turns, F.normalize(cloud.rotations.float(), dim=-1))
+        return GaussianCloud(means, rotations, cloud.scales, cloud.opacities, cloud.colors)
+
+    def offsets(self, cloud: GaussianCloud) -> Tensor:
+        """How far canonical Gaussians lie from their anchors, [B, N, 3] metres."""
+        return cloud.means.float() - self.anchors.points.rest
+
+    def _read_picture(
+        self, image: Tensor, features: Tensor, params: SmplxParams, focal_over_size: Tensor, principal: Tensor
+    ) -> Tensor:  # [B, N, pixel channels + facing, RGB, seen]
+        with full_precision(image), torch.no_grad():
+            means, turns = self.anchors.posed(None, params.map(Tensor.float))
+            normals = self.anchors.frames[..., 2]
+            places, seen, facing = picture_places(means, turns, normals, focal_over_size, principal)
+        with full_precision(image):
+            grid = places[:, None]  # [B, 1, N, 2]
+            read = lambda x: F.grid_sample(x.float(), grid, padding_mode="border", align_corners=False)[:, :, 0].mT  # noqa: E731
+            visible = seen[..., None]
+            values = torch.cat([read(features), facing[..., None], read(image)], -1) * visible
+            return torch.cat([values, visible], -1)
+
+    def _fuse(self, pixels: Tensor, smplx: Tensor, image_tokens: Tensor) -> Tensor:  # [B, 3, C, R, R]
+        # hidden anchors count a little, so that a texel nobody sees still knows that it is on the body
+        scattered = self.triplane.scatter(pixels, pixels[..., -1] + 0.02)
+        x = torch.cat([self.triplane.to_tokens(scattered), smplx], 1)
+        for block in self.fusion:
+            x = block(x, image_tokens)
+        x = self.fusion_norm(x)
+        count = x.shape[1] - smplx.shape[1]
+        planes = self.triplane.to_planes(x[:, :count], scattered)
+        whole = self.whole(x[:, count:].mean(1))
+        return (planes + whole[:, None, :, None, None]).float()
+
+
+class GaussianHead(nn.Module):
+    """Features of an anchor → its Gaussian, relative to the anchor's place, spacing and local frame."""
+
+    def __init__(self, max_offset: float, max_scale: float):
+        super().__init__()
+        self.max_offset, self.max_scale = max_offset, max_scale
+        self.hidden = nn.Linear(FEATURES, FEATURES)
+        # offset 3, log scale 3, rotation 4, opacity, RGB 3, share of the picture's own colour
+        self.out = nn.Linear(FEATURES, 15)
+        nn.init.normal_(self.out.weight, std=0.01)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, features: Tensor, anchors: Anchors) -> GaussianCloud:
+        learned, picture = features[..., :FEATURES], features[..., FEATURES:]
+        y = self.out(F.gelu(self.hidden(F.gelu(learned.to(self.out.weight.dtype)))))
+        with full_precision(y):
+            y, rgb, seen = y.float(), picture[..., :3].float(), picture[..., 3].float()
+            local = self.max_offset * torch.tanh(y[..., :3])
+            means = anchors.points.rest + (anchors.frames @ local[..., None])[..., 0]
+            stretch = SCALE_RANGE * torch.tanh(y[..., 3:6] / SCALE_RANGE)
+            scales = anchors.spacing[:, None] * y.new_tensor(SCALE_SHAPE) * torch.exp(stretch)
+            scales = self.max_scale * torch.tanh(scales / self.max_scale)
+            turn = F.normalize(y[..., 6:10] + y.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
+            rotations = quaternion_multiply(anchors.frame_quaternions.expand_as(turn), turn)
+            opacity = torch.sigmoid(y[..., 10] + 2.2)
+            share = (seen * torch.sigmoid(y[..., 14] + 1.0))[..., None]
+            colors = share * rgb + (1 - share) * torch.sigmoid(2 * y[..., 11:14])
+        return GaussianCloud(means, rotations, scales, opacity, colors)
+
+
+def view_of(camera: Camera) -> tuple[Tensor, Tensor]:
+    """Focal length ÷ picture side [...], and the principal point from the picture's centre in sides [..., 2]."""
+    width = camera.size[..., 0].float()
+    intrinsics = camera.intrinsics.float()
+    return intrinsics[..., 0, 0] / width, intrinsics[..., :2, 2] / width[..., None] - 0.5

@@ -1,0 +1,69 @@
+"""Canonical triplane: scatter features at anchors onto three planes, turn planes to tokens and back, read them out.
+
+Planes are xy, xz, zy of the template; anchors lie at fixed coordinates, so texels and weights are worked out once.
+Axes: B batch, N anchors, C channels, R texels per side, G tokens per side, d width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.geometry import full_precision
+
+PLANES = ((0, 1), (0, 2), (2, 1))
+
+
+def sample_planes(planes: Tensor, coordinates: Tensor) -> Tensor:
+    """Bilinear values of planes [B, 3, C, R, R] at coordinates [N, 3] (-1..1) → float32 [B, N, 3, C]."""
+    batch, count = planes.shape[0], len(coordinates)
+    grid = torch.stack([coordinates[:, axes] for axes in PLANES]).float()  # [3, N, 2]
+    grid = grid.expand(batch, 3, count, 2).reshape(batch * 3, 1, count, 2)
+    with full_precision(planes):
+        values = F.grid_sample(planes.flatten(0, 1).float(), grid, padding_mode="border", align_corners=False)
+    return values.view(batch, 3, -1, count).permute(0, 3, 1, 2)
+
+
+class Triplane(nn.Module):
+    """Texel addresses of the anchors, the patch embedding, and the decoder of tokens to planes."""
+
+    texels: Tensor  # [N, 3] index into the 3·R·R texels
+
+    def __init__(self, coordinates: Tensor, inputs: int, width: int, channels: int, resolution: int, tokens: int):
+        super().__init__()
+        if resolution % tokens:
+            raise ValueError(f"triplane: resolution {resolution} must be a multiple of its tokens per side {tokens}")
+        self.resolution, self.tokens, self.patch = resolution, tokens, resolution // tokens
+        cell = ((coordinates + 1) / 2 * resolution).long().clamp(0, resolution - 1)  # [N, 3]
+        texels = [(k * resolution + cell[:, v]) * resolution + cell[:, u] for k, (u, v) in enumerate(PLANES)]
+        self.register_buffer("texels", torch.stack(texels, 1), persistent=False)
+        self.embed = nn.Conv2d(inputs, width, self.patch, self.patch)
+        self.position = nn.Parameter(torch.randn(3, tokens * tokens, width) * 0.02)
+        self.expand = nn.Linear(width, self.patch**2 * channels)
+        self.refine = nn.Sequential(
+            nn.Conv2d(channels + inputs, channels, 3, padding=1), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1)
+        )
+
+    def scatter(self, features: Tensor, weights: Tensor) -> Tensor:
+        """Weighted means of anchor features [B, N, C] with weights [B, N] in each texel → [B, 3, C, R, R]."""
+        batch, _, channels = features.shape
+        texel_count = 3 * self.resolution**2
+        rows = torch.cat([features * weights[..., None], weights[..., None]], -1).float()  # [B, N, C + 1]
+        total = rows.new_zeros(batch, texel_count, channels + 1)
+        for plane in range(3):
+            total = total.index_add(1, self.texels[:, plane], rows)
+        mean = total[..., :-1] / (total[..., -1:] + 1e-3)
+        return mean.unflatten(1, (3, self.resolution, self.resolution)).permute(0, 1, 4, 2, 3)
+
+    def to_tokens(self, planes: Tensor) -> Tensor:  # [B, 3, C, R, R] → [B, 3·G·G, d]
+        tokens = self.embed(planes.flatten(0, 1).to(self.embed.weight.dtype)).flatten(2).mT
+        return (tokens.unflatten(0, (-1, 3)) + self.position).flatten(1, 2)
+
+    def to_planes(self, tokens: Tensor, scattered: Tensor) -> Tensor:
+        """Tokens [B, 3·G·G, d] and scattered features [B, 3, C', R, R] → planes [B, 3, C, R, R]."""
+        batch, grid, patch = len(tokens), self.tokens, self.patch
+        fine = self.expand(tokens).view(batch * 3, grid, grid, -1).permute(0, 3, 1, 2)
+        fine = F.pixel_shuffle(fine, patch)
+        joined = torch.cat([fine, scattered.flatten(0, 1).to(fine.dtype)], 1)
+        return (fine + self.refine(joined)).unflatten(0, (batch, 3))
