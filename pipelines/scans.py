@@ -63,9 +63,7 @@ def scan_root(config: Config, store: Store) -> Path:
     if config.scans.root != EMBEDDED:
         root = Path(config.scans.root).expanduser()
         if not root.is_dir():
-            raise ValueError(
-                f"scans.root: expected a folder in THuman2.1's layout or '{EMBEDDED}', got {root}: no folder"
-            )
+            raise ValueError(f"scans.root: expected a folder in THuman2.1's layout or '{EMBEDDED}', got {root}: no folder")
         return root
     archive = Path(str(importlib.resources.files("samples"))) / "people.zip"
     if not archive.is_file():
@@ -181,7 +179,8 @@ def load_mesh(obj: Path) -> ScanMesh:
 def _texture(visual: Any) -> np.ndarray | None:
     material = getattr(visual, "material", None)
     image = getattr(material, "image", None) or getattr(material, "baseColorTexture", None)
-    return None if image is None else np.asarray(image.convert("RGB"))
+    # where the file of a texture is missing, trimesh puts 2 × 2 grey pixels in its place
+    return None if image is None or max(image.size) <= 2 else np.asarray(image.convert("RGB"))
 
 
 def make_views(vertices: np.ndarray, params: SmplxParams, body: Body, scans: ScansConfig) -> list[View]:
