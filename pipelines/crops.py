@@ -1,0 +1,74 @@
+"""Person-centred square crops on white, with the camera following: what every picture goes through before the network."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.types import Camera
+
+MARGIN = 0.1  # of the person's longer side, on each side
+OPAQUE = 128  # alpha from which a pixel belongs to the person
+
+
+def person_box(alpha: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Box (left, top, right, bottom), ends exclusive, of alpha [..., H, W] uint8 over all leading axes; none where empty."""
+    seen = (alpha >= OPAQUE).reshape(-1, *alpha.shape[-2:]).any(0)
+    columns, rows = np.flatnonzero(seen.any(0)), np.flatnonzero(seen.any(1))
+    if not len(rows):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def square_round(box: tuple[int, int, int, int] | None, width: int, height: int, margin: float = MARGIN) -> tuple[int, int, int]:
+    """Left, top and side of the square crop round a person's box in a picture of width × height pixels.
+
+    It is kept inside the picture where it fits: a person cut by the picture's edge must not float above white.
+    """
+    left, top, right, bottom = box or (0, 0, width, height)
+    longest = max(right - left, bottom - top)
+    side = min(round(longest * (1 + 2 * margin)), max(width, height))
+    place = lambda low, high, limit: _inside(round((low + high - side) / 2), side, limit)  # noqa: E731
+    return place(left, right, width), place(top, bottom, height), side
+
+
+def _inside(start: int, side: int, limit: int) -> int:
+    return min(max(start, 0), limit - side) if side <= limit else (limit - side) // 2
+
+
+def crop(pictures: np.ndarray, square: tuple[int, int, int], size: int) -> Tensor:
+    """RGBA [..., H, W, 4] uint8, straight alpha → [..., size, size, 4] uint8, colours laid on white."""
+    lead, (height, width) = pictures.shape[:-3], pictures.shape[-3:-1]
+    left, top, side = square
+    source = pictures.reshape(-1, height, width, 4)
+    window = np.zeros((len(source), side, side, 4), np.uint8)
+    y0, x0 = max(top, 0), max(left, 0)
+    part = source[:, y0 : max(top + side, 0), x0 : max(left + side, 0)]
+    window[:, y0 - top : y0 - top + part.shape[1], x0 - left : x0 - left + part.shape[2]] = part
+    out = torch.empty(len(source), size, size, 4, dtype=torch.uint8)
+    for i, picture in enumerate(window):  # one by one: float copies of a whole clip would not fit
+        x = torch.from_numpy(picture).float()
+        alpha = x[..., 3:] / 255
+        x = torch.cat([x[..., :3] * alpha + 255 * (1 - alpha), x[..., 3:]], -1)
+        out[i] = shrink(x[None], size)[0].round().clamp(0, 255).byte()
+    return out.reshape(*lead, size, size, 4)
+
+
+def shrink(pictures: Tensor, size: int) -> Tensor:
+    """Float pictures [..., H, W, C] → [..., size, size, C], antialiased."""
+    if pictures.shape[-3:-1] == (size, size):
+        return pictures
+    flat = pictures.reshape(-1, *pictures.shape[-3:]).movedim(-1, 1)
+    flat = F.interpolate(flat, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return flat.movedim(1, -1).reshape(*pictures.shape[:-3], size, size, pictures.shape[-1])
+
+
+def crop_camera(camera: Camera, square: tuple[int, int, int], size: int) -> Camera:
+    """The camera that sees the crop resized to size × size."""
+    left, top, side = square
+    intrinsics = camera.intrinsics.clone()
+    intrinsics[..., 0, 2] -= left
+    intrinsics[..., 1, 2] -= top
+    return Camera(camera.w2c, intrinsics, torch.full_like(camera.size, side)).resized(size, size)

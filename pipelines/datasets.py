@@ -1,0 +1,194 @@
+"""Training batches drawn from shards, the same for the same (seed, step, process): a resumed run goes on where it was.
+
+`ScanViews` (stage 1): one input picture and several target pictures of a person, from scans, HuGe100K and frames of talks.
+`TalkWindows` (stage 2): T frames of a talk with audio, a reference picture and a few frames to render.
+Axes: B batch, C target pictures, T frames, P rendered frames of a window, S input side, R rendered side, A audio features.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from model.types import Camera, SmplxParams, TensorGroup
+from pipelines.crops import shrink
+from pipelines.people import People, PersonFrames
+
+VALIDATION_STEP = 1 << 40  # stands for the step in the seed of validation batches
+
+
+@dataclass(frozen=True)
+class ViewBatch:
+    """Stage 1: an input picture a person and target pictures, each with its camera and pose."""
+
+    image: Tensor  # [B, 3, S, S] 0..1 on white
+    camera: Camera  # [B]
+    params: SmplxParams  # [B] world, of the input picture
+    views: Tensor  # [B, C, R, R, 3] 0..1 on white; the first is the input picture
+    alpha: Tensor  # [B, C, R, R, 1]
+    cameras: Camera  # [B, C]
+    view_params: SmplxParams  # [B, C] world; all alike for scans
+    confidence: Tensor  # [B] of `params`
+
+    def to(self, device: Any) -> ViewBatch:
+        return _move(self, device)
+
+
+@dataclass(frozen=True)
+class WindowBatch:
+    """Stage 2: a stretch of a talk. One camera a talk, in all frames."""
+
+    image: Tensor  # [B, 3, S, S] the reference picture, 0..1 on white
+    camera: Camera  # [B]
+    reference: SmplxParams  # [B] world, of the reference picture
+    params: SmplxParams  # [B, T] world
+    confidence: Tensor  # [B, T]
+    audio: Tensor  # [B, T + 2 context, A] zero beyond the clip
+    frames: Tensor  # [B, P] int64, indices into T of the frames below
+    frame_images: Tensor  # [B, P, 3, S, S]
+    views: Tensor  # [B, P, R, R, 3]
+    alpha: Tensor  # [B, P, R, R, 1]
+    view_camera: Camera  # [B] at R × R
+
+    def to(self, device: Any) -> WindowBatch:
+        return _move(self, device)
+
+
+Batch = TypeVar("Batch", ViewBatch, WindowBatch)
+
+
+def _move(batch: Batch, device: Any) -> Batch:
+    return type(batch)(**{f.name: getattr(batch, f.name).to(device, non_blocking=True) for f in dataclasses.fields(batch)})
+
+
+def collate(batches: list[Batch]) -> Batch:
+    """Join batches along B."""
+
+    def join(values: list[Any]) -> Any:
+        return type(values[0]).cat(values) if isinstance(values[0], TensorGroup) else torch.cat(values)
+
+    names = [f.name for f in dataclasses.fields(batches[0])]
+    return type(batches[0])(**{n: join([getattr(b, n) for b in batches]) for n in names})
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Who draws: the run's seed, this process of how many, and samples a process and step."""
+
+    seed: int
+    batch: int
+    rank: int = 0
+    start: int = 0  # first step
+    end: int | None = None  # one past the last step; none: endless
+
+    def rng(self, step: int, sample: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, step, self.rank, sample])
+
+
+class ScanViews(IterableDataset[ViewBatch]):
+    """Batches of stage 1. `sources` are drawn from in equal shares; empty ones are left out."""
+
+    def __init__(self, sources: list[People], draw: Draw, views: int, image_size: int, render_size: int):
+        self.sources = [s for s in sources if s]
+        if not self.sources:
+            raise ValueError("stage 1: expected at least one training sample in scan, idol or talk shards, got none")
+        self.draw, self.views, self.image_size, self.render_size = draw, views, image_size, render_size
+
+    def __iter__(self) -> Iterator[ViewBatch]:
+        step = self.draw.start
+        while self.draw.end is None or step < self.draw.end:
+            yield self.at(step)
+            step += 1
+
+    def at(self, step: int) -> ViewBatch:
+        return collate([self.sample(self.draw.rng(step, i)) for i in range(self.draw.batch)])
+
+    def sample(self, rng: np.random.Generator) -> ViewBatch:
+        person = self.sources[int(rng.integers(len(self.sources)))].pick(rng)
+        first = int(rng.choice(person.inputs.numpy()))
+        others = [i for i in rng.permutation(len(person.images)).tolist() if i != first]
+        return view_batch(person, [first, *others[: self.views - 1]], self.views, self.image_size, self.render_size)
+
+
+def view_batch(person: PersonFrames, indices: list[int], views: int, image_size: int, render_size: int) -> ViewBatch:
+    """The pictures `indices` of a person, the first as input; repeated where there are fewer than `views`."""
+    index = torch.tensor((indices * views)[:views])
+    first = index[:1]
+    rgb, alpha = _pictures(person, index, render_size)
+    cameras = person.cameras[index].resized(render_size, render_size)
+    return ViewBatch(
+        _inputs(person, first, image_size), person.cameras[first].resized(image_size, image_size), person.params[first],
+        rgb[None], alpha[None], cameras.map(lambda x: x[None]), person.params[index].map(lambda x: x[None]), person.confidence[first],
+    )  # fmt: skip
+
+
+class TalkWindows(IterableDataset[WindowBatch]):
+    """Batches of stage 2: windows of `window` frames with `context` frames of audio on each side."""
+
+    def __init__(
+        self, talks: People, draw: Draw, window: int, context: int, pixel_frames: int, first_pixel: int, image_size: int, render_size: int
+    ):
+        self.talks = talks.keep(lambda person: len(person.images) >= window)
+        if not self.talks:
+            raise ValueError(f"stage 2: expected at least one training clip of {window} frames or more in talk shards, got none")
+        self.draw, self.window, self.context = draw, window, context
+        self.pixel_frames, self.first_pixel = pixel_frames, first_pixel
+        self.image_size, self.render_size = image_size, render_size
+
+    def __iter__(self) -> Iterator[WindowBatch]:
+        step = self.draw.start
+        while self.draw.end is None or step < self.draw.end:
+            yield self.at(step)
+            step += 1
+
+    def at(self, step: int) -> WindowBatch:
+        return collate([self.sample(self.draw.rng(step, i)) for i in range(self.draw.batch)])
+
+    def sample(self, rng: np.random.Generator) -> WindowBatch:
+        person = self.talks.pick(rng)
+        start = int(rng.integers(len(person.images) - self.window + 1))
+        reference = int(rng.integers(len(person.images)))
+        # the frames before `first_pixel` are given to the network, so nothing is learned from drawing them
+        frames = np.sort(rng.choice(np.arange(self.first_pixel, self.window), self.pixel_frames, replace=False))
+        return window_batch(
+            person, reference, start, self.window, self.context, torch.from_numpy(frames), self.image_size, self.render_size
+        )
+
+
+def window_batch(
+    person: PersonFrames, reference: int, start: int, window: int, context: int, frames: Tensor, image_size: int, render_size: int
+) -> WindowBatch:
+    """One window of a talk; `frames` [P] are counted from `start`."""
+    span, first = slice(start, start + window), torch.tensor([reference])
+    rgb, alpha = _pictures(person, start + frames, render_size)
+    camera = person.cameras[first]
+    assert person.features is not None
+    return WindowBatch(
+        _inputs(person, first, image_size), camera.resized(image_size, image_size), person.params[first],
+        person.params[span].map(lambda x: x[None]), person.confidence[None, span],
+        audio_window(person.features, start, window, context)[None], frames[None],
+        _inputs(person, start + frames, image_size)[None], rgb[None], alpha[None], camera.resized(render_size, render_size),
+    )  # fmt: skip
+
+
+def audio_window(features: Tensor, start: int, window: int, context: int) -> Tensor:
+    """Features [F, A] → [window + 2 context, A] round frames start … start + window; zero beyond the ends."""
+    index = torch.arange(start - context, start + window + context)
+    inside = (index >= 0) & (index < len(features))
+    return features[index.clamp(0, len(features) - 1)] * inside[:, None]
+
+
+def _inputs(person: PersonFrames, index: Tensor, size: int) -> Tensor:  # [I, 3, size, size]
+    return shrink(person.images[index][..., :3].float() / 255, size).movedim(-1, 1).contiguous()
+
+
+def _pictures(person: PersonFrames, index: Tensor, size: int) -> tuple[Tensor, Tensor]:  # [I, size, size, 3] and 1
+    pictures = shrink(person.images[index].float() / 255, size)
+    return pictures[..., :3].contiguous(), pictures[..., 3:].contiguous()

@@ -1,0 +1,156 @@
+"""Decoded samples of the shards: `PersonFrames`, kept in memory where the corpus is small, streamed where it is not."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+import webdataset
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from model.types import Camera, SmplxParams
+from pipelines.crops import crop, crop_camera, person_box, square_round
+from pipelines.formats import load_fit
+from pipelines.view_sets import parse_cameras, parse_params
+
+FRONT = 60.0  # degrees: pictures from further round are not shown to the encoder
+STREAM_EPOCH = 1 << 20
+
+
+@dataclass(frozen=True)
+class PersonFrames:
+    """Cropped pictures of one person: the views of a scan (one pose) or the frames of a talk (one camera)."""
+
+    id: str
+    group: str  # speaker or subject
+    images: Tensor  # [F, S, S, 4] uint8, colours on white, then alpha
+    cameras: Camera  # [F] of the crops, S × S
+    params: SmplxParams  # [F] world
+    confidence: Tensor  # [F] 0..1 of the parameters
+    inputs: Tensor  # [I] indices of pictures fit for the encoder
+    features: Tensor | None  # [F, A] audio features of talks
+
+    @property
+    def bytes(self) -> int:
+        return self.images.numel()
+
+
+def decode(sample: dict[str, bytes], size: int) -> PersonFrames:
+    """Any sample of any shard → cropped pictures of `size` pixels a side."""
+    about = json.loads(sample["sample.json"])
+    return _talk(sample, about, size) if "clip.mp4" in sample else _views(sample, about, size)
+
+
+def _views(sample: dict[str, bytes], about: dict[str, str], size: int) -> PersonFrames:
+    views, params = parse_cameras(sample["cameras.json"]), parse_params(sample["smplx.npz"])
+    images, cameras = [], []
+    for view in views:
+        picture = np.asarray(Image.open(io.BytesIO(sample[view.file])).convert("RGBA"))
+        square = square_round(person_box(picture[..., 3]), picture.shape[1], picture.shape[0])
+        images.append(crop(picture, square, size))
+        cameras.append(crop_camera(view.camera, square, size)[None])
+    count = len(views)
+    azimuth = torch.tensor([abs(view.azimuth) for view in views])
+    # a set without any front view still has its most frontal one
+    inputs = torch.nonzero(azimuth <= max(FRONT, float(azimuth.min())))[:, 0]
+    every = params.map(lambda x: x.expand(count, *x.shape))
+    return PersonFrames(about["id"], about["group"], torch.stack(images), Camera.cat(cameras), every, torch.ones(count), inputs, None)
+
+
+def _talk(sample: dict[str, bytes], about: dict[str, str], size: int) -> PersonFrames:
+    fit = load_fit(io.BytesIO(sample["fit.npz"]))
+    with np.load(io.BytesIO(sample["mask.npz"]), allow_pickle=False) as npz:
+        packed, (count, height, width) = npz["mask"], npz["shape"].tolist()
+    with np.load(io.BytesIO(sample["features.npz"]), allow_pickle=False) as npz:
+        features = torch.from_numpy(npz["features"]).float()
+    mask = np.unpackbits(packed, axis=1)[:, : height * width].reshape(count, height, width) * np.uint8(255)
+    square = square_round(person_box(mask), width, height)
+    images = []
+    container: Any = av.open(io.BytesIO(sample["clip.mp4"]))
+    with container:
+        for frame, alpha in zip(container.decode(video=0), mask, strict=False):
+            images.append(crop(np.concatenate([frame.to_ndarray(format="rgb24"), alpha[..., None]], -1), square, size))
+    frames = min(len(images), len(fit.confidence), len(features))
+    cameras = crop_camera(fit.camera, square, size)
+    return PersonFrames(
+        about["id"], about["group"], torch.stack(images[:frames]), cameras.map(lambda x: x.expand(frames, *x.shape)),
+        fit.params[:frames], fit.confidence[:frames], torch.arange(frames), features[:frames],
+    )  # fmt: skip
+
+
+def iterate_people(folder: Path, split: str, size: int) -> Iterator[PersonFrames]:
+    """Each sample of a split once, shared out between the processes and workers that ask."""
+    shards = [str(p) for p in sorted(folder.glob(f"{split}-*.tar"))]
+    if shards:
+        stream = webdataset.WebDataset(
+            shards, shardshuffle=False, nodesplitter=webdataset.split_by_node, workersplitter=webdataset.split_by_worker, empty_check=False
+        )
+        for sample in stream:
+            yield decode(sample, size)
+
+
+class People:
+    """Where training draws its samples from: `pick(rng)` gives a decoded sample.
+
+    Read once into memory where the decoded pictures stay under `limit_mb`; otherwise an endless resampled stream of
+    shards decoded by `workers` processes (its order follows `seed`, which a resumed run derives from its step).
+    """
+
+    def __init__(self, folder: Path, split: str, size: int, seed: int = 0, limit_mb: float = 3000.0, workers: int = 4):
+        self.shards = [str(p) for p in sorted(folder.glob(f"{split}-*.tar"))]
+        self.size, self.seed, self.workers = size, seed, workers
+        self.cache: list[PersonFrames] | None = []
+        self._stream: Iterator[PersonFrames] | None = None
+        used = 0
+        for path in self.shards:  # every process keeps all: no split by node here
+            for sample in webdataset.WebDataset([path], shardshuffle=False, empty_check=False, nodesplitter=None):
+                person = decode(sample, size)
+                used += person.bytes
+                if used > limit_mb * 1e6:
+                    self.cache = None
+                    return
+                self.cache.append(person)
+
+    def __bool__(self) -> bool:
+        return bool(self.shards) and self.cache != []
+
+    def keep(self, fits: object) -> People:
+        """Drop cached samples for which `fits(person)` is false; a stream skips them when it meets them."""
+        assert callable(fits)
+        self.fits = fits
+        if self.cache is not None:
+            self.cache = [p for p in self.cache if fits(p)]
+        return self
+
+    def pick(self, rng: np.random.Generator) -> PersonFrames:
+        if self.cache is not None:
+            return self.cache[int(rng.integers(len(self.cache)))]
+        self._stream = self._stream or self._open()
+        fits = getattr(self, "fits", lambda person: True)
+        return next(person for person in self._stream if fits(person))
+
+    def _open(self) -> Iterator[PersonFrames]:
+        shards = webdataset.ResampledShards(self.shards, seed=self.seed, worker_seed=partial(_worker_seed, self.seed), deterministic=True)
+        pipeline = webdataset.DataPipeline(
+            shards, webdataset.tarfile_to_samples(), webdataset.map(partial(decode, size=self.size)),
+            webdataset.shuffle(32, initial=8, rng=random.Random(self.seed)),
+        ).with_epoch(STREAM_EPOCH)  # fmt: skip
+        loader = webdataset.WebLoader(pipeline, batch_size=None, num_workers=self.workers)
+        while True:
+            yield from loader
+
+
+def _worker_seed(seed: int) -> int:
+    worker = get_worker_info()
+    return seed * 1009 + (worker.id if worker else 0)
