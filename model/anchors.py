@@ -111,7 +111,7 @@ def face_regions(body: Body) -> NDArray[np.str_]:
 
 
 def sample_surface(weight: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """`count` triangles [N] with barycentric weights [N, 3], one from each of N equal shares of `weight`; repeatable."""
+    """`count` triangles [N] with barycentric weights [N, 3], one from each of N equal shares of `weight`."""
     rng = np.random.default_rng(0)
     total = np.cumsum(weight)
     picked = np.searchsorted(total, (np.arange(count) + rng.uniform(size=count)) / count * total[-1], side="right")

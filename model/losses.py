@@ -1,0 +1,120 @@
+"""Losses, all unreduced: the trainer weighs, masks by confidence and reduces.
+
+Pictures are [..., H, W, C]. Axes: B batch, T frames, J joints, N Gaussians, P, Q points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import roma
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.geometry import full_precision, geodesic_angle
+from model.types import SmplxParams, TensorGroup
+
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
+SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # for values in 0..1 (Wang et al., 2004)
+CHAMFER_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class SmplxErrors(TensorGroup):
+    """Errors of SMPL-X parameters; leading axes as the parameters'."""
+
+    pose: Tensor  # [..., 55] geodesic angle of each joint to its parent, radians, order of `full_pose`
+    betas: Tensor  # [..., 10] absolute
+    expression: Tensor  # [..., 10] absolute
+    transl: Tensor  # [...] distance, metres
+
+
+def l1_map(predicted: Tensor, target: Tensor) -> Tensor:  # [..., H, W, C] twice → the same
+    return (predicted - target).abs()
+
+
+def ssim_map(predicted: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity of pictures [..., H, W, C] in 0..1 → [..., H, W, C], 1 where equal.
+
+    Gaussian window 11, σ 1.5; the border is padded by reflection, so the map has the pictures' size.
+    """
+    with full_precision(predicted):
+        lead, (height, width, channels) = predicted.shape[:-3], predicted.shape[-3:]
+        flat = lambda t: t.float().movedim(-1, -3).reshape(-1, height, width)  # noqa: E731
+        x, y = flat(predicted), flat(target)
+        mx, my, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
+        cross, squares = mx * my, mx * mx + my * my
+        top = (2 * cross + SSIM_C1) * (2 * (xy - cross) + SSIM_C2)
+        bottom = (squares + SSIM_C1) * (xx + yy - squares + SSIM_C2)
+        return (top / bottom).view(*lead, channels, height, width).movedim(-3, -1)
+
+
+def mask_l1(alpha: Tensor, mask: Tensor) -> Tensor:  # [..., H, W, 1] twice → the same
+    return (alpha - mask).abs()
+
+
+def smplx_errors(predicted: SmplxParams, target: SmplxParams) -> SmplxErrors:
+    """Both with the same leading axes and in the same space."""
+    with full_precision(predicted.transl):
+        turns = [roma.rotvec_to_rotmat(p.full_pose.float()) for p in (predicted, target)]
+        return SmplxErrors(
+            geodesic_angle(*turns),
+            (predicted.betas - target.betas).abs(),
+            (predicted.expression - target.expression).abs(),
+            _length(predicted.transl - target.transl),
+        )
+
+
+def joint_errors(predicted: Tensor, target: Tensor) -> Tensor:
+    """Distances of joints or vertices [..., J, 3] → [..., J], metres."""
+    return _length(predicted - target)
+
+
+def velocity_errors(predicted: Tensor, target: Tensor) -> Tensor:
+    """Distances between frame-to-frame moves of joints [..., T, J, 3] → [..., T - 1, J], metres per frame."""
+    return _length(predicted.diff(dim=-3) - target.diff(dim=-3))
+
+
+def token_errors(predicted: Tensor, target: Tensor) -> Tensor:  # [..., K, d] twice → [..., K] mean squares
+    return (predicted - target).square().mean(-1)
+
+
+def offset_penalty(offsets: Tensor, free: float = 0.03) -> Tensor:
+    """Squared distance of Gaussians [B, N, 3] from their anchors beyond `free` metres, plus a tenth below → [B, N]."""
+    square = offsets.square().sum(-1)
+    return 0.1 * square + F.relu(_length(offsets) - free).square()
+
+
+def scale_penalty(scales: Tensor, spacing: Tensor) -> Tensor:
+    """Squared excess of Gaussians [B, N, 3] over twice the anchors' spacing [N], and over 4 in length ÷ width → [B, N]."""
+    excess = F.relu(scales / spacing[:, None] - 2).square().sum(-1)
+    longest = scales.amax(-1) / scales.median(-1).values.clamp(min=1e-6)
+    return excess + F.relu(longest - 4).square()
+
+
+def chamfer(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distance of each point of [B, P, 3] and of [B, Q, 3] to the nearest of the other: [B, P], [B, Q]."""
+    with full_precision(first):
+        return _nearest(first.float(), second.float()), _nearest(second.float(), first.float())
+
+
+def _nearest(points: Tensor, others: Tensor) -> Tensor:
+    with torch.no_grad():
+        index = torch.cat([torch.cdist(part, others).argmin(-1) for part in points.split(CHAMFER_CHUNK, 1)], 1)
+    return (points - others.gather(1, index[..., None].expand(-1, -1, 3))).square().sum(-1)
+
+
+def _length(vectors: Tensor) -> Tensor:
+    """Euclidean length whose gradient at zero is zero."""
+    return torch.linalg.vector_norm(vectors.float(), dim=-1)
+
+
+def _blur(pictures: Tensor) -> Tensor:  # [M, H, W]; one depthwise convolution per axis, a picture a channel
+    half = SSIM_WINDOW // 2
+    places = torch.arange(SSIM_WINDOW, device=pictures.device, dtype=pictures.dtype) - half
+    kernel = torch.softmax(-0.5 * (places / SSIM_SIGMA) ** 2, 0)
+    padded = F.pad(pictures[None], (half, half, half, half), mode="reflect")
+    count = len(pictures)
+    across = F.conv2d(padded, kernel.expand(count, 1, 1, -1), groups=count)
+    return F.conv2d(across, kernel[:, None].expand(count, 1, -1, 1), groups=count)[0]
