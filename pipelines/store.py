@@ -147,6 +147,13 @@ class Store:
     def write_record(self, record: Record) -> None:
         write_json(self.record_path(record.stage, record.unit), asdict(record))
 
+    def output_hash(self, stage: str, unit: str = "all") -> str:
+        """Data version of a finished stage. InputRejected where it has not been made."""
+        record = self.read_record(stage, unit)
+        if record is None or record.status != "ok":
+            raise InputRejected(f"{stage}: expected its results, found none; run it first")
+        return record.output_hash
+
     def once(
         self,
         stage: str,

@@ -1,0 +1,81 @@
+"""Held-out clips as both systems and the scores see them: a reference picture, speech, and the truth that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from configs.schema import Config
+from model.stage1 import Encoding, Stage1
+from model.types import Camera, SmplxParams
+from pipelines.crops import shrink
+from pipelines.media import SAMPLE_RATE, Picture, Sound
+from pipelines.motions import iterate_motions
+from pipelines.people import decode
+from pipelines.store import InputRejected, Store
+
+REFERENCE = 0  # the frame both systems are shown
+
+
+@dataclass(frozen=True)
+class Performance:
+    """One clip as a system (or the truth) plays it, in the camera's frame."""
+
+    params: SmplxParams  # [T]
+    pictures: Tensor | None = None  # [P, R, R, 3] 0..1 of the clip's `frames`; none: nothing was drawn
+
+
+@dataclass(frozen=True)
+class HeldOutClip:
+    """One clip of a speaker whom no network has seen."""
+
+    id: str
+    name: str  # the id as a file name
+    group: str  # speaker
+    encoding: Encoding  # [1] of the reference picture, by stage 1 alone
+    camera: Camera  # of the pictures below, R × R; w2c is the identity
+    truth: SmplxParams  # [T] camera frame
+    features: Tensor  # [T, A]
+    audio: Sound  # 16 kHz, as long as the frames
+    fps: Fraction
+    frames: list[int]  # frames whose pictures are compared
+    pictures: Tensor  # [P, R, R, 3] 0..1, person on white
+    alpha: Tensor  # [P, R, R] 0..1
+    video: list[Picture]  # all T frames, person on white, R × R
+
+    def performance(self, params: SmplxParams, video: Sequence[Picture]) -> Performance:
+        """What a system made of this clip: motion [T] and all T pictures."""
+        chosen = np.stack([video[i] for i in self.frames])
+        return Performance(params, torch.from_numpy(chosen).float() / 255)
+
+
+def held_out_clips(config: Config, store: Store, stage1: Stage1) -> list[HeldOutClip]:
+    """At most `evaluation.max_clips` clips, `evaluation.max_frames` frames each. InputRejected where none is held out."""
+    settings, size = config.evaluation, config.stage1.image.image_size
+    motions = list(iterate_motions(store.shards("talks"), "test"))[: settings.max_clips]
+    if not motions:
+        raise InputRejected("evaluation: the talk shards hold no held-out clip; add talks of more speakers or raise shards.held_out")
+    clips = []
+    for motion in track(motions, description="reading held-out clips"):
+        person = decode(motion.sample, max(size, settings.render_size))
+        count = min(settings.max_frames, len(person.images), len(motion.features))
+        truth = stage1.body.moved(motion.fit.params[:count], motion.fit.camera.w2c)
+        pictures = shrink(person.images[:count].float() / 255, settings.render_size)
+        frames = np.linspace(1, count - 1, min(settings.image_frames, count - 1)).round().astype(int).tolist()
+        camera = person.cameras[REFERENCE].resized(settings.render_size, settings.render_size)
+        image = shrink(person.images[REFERENCE : REFERENCE + 1, ..., :3].float() / 255, size).movedim(-1, 1)
+        with torch.no_grad():
+            encoding = stage1.encode(image, person.cameras[REFERENCE : REFERENCE + 1].resized(size, size))
+        clips.append(HeldOutClip(
+            motion.id, motion.name, motion.group, encoding, Camera(torch.eye(4), camera.intrinsics, camera.size), truth,
+            motion.features[:count], motion.audio[: round(count * SAMPLE_RATE / motion.fit.fps)], motion.fit.fps, frames,
+            pictures[frames][..., :3], pictures[frames][..., 3],
+            list((pictures[..., :3] * 255).round().byte().numpy()),
+        ))  # fmt: skip
+    return clips

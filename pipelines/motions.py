@@ -1,0 +1,49 @@
+"""What talk shards say of motion and sound, without decoding a picture: for the baseline's training and for scoring."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from pipelines.formats import FitFile, load_fit
+from pipelines.media import Sound
+from pipelines.shards import iterate_shard
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One clip's fit, audio features and speech."""
+
+    id: str  # talk/clip
+    group: str  # speaker
+    fit: FitFile
+    features: Tensor  # [T, A]
+    audio: Sound  # [samples] 16 kHz mono
+    sample: dict[str, bytes]  # the shard's members
+
+    @property
+    def name(self) -> str:
+        """The id as a file name."""
+        return self.id.replace("/", "__")
+
+
+def iterate_motions(folder: Path, split: str) -> Iterator[Motion]:
+    """Every clip of a split of the talk shards in `folder`."""
+    for shard in sorted(folder.glob(f"{split}-*.tar")):
+        for sample in iterate_shard(shard):
+            about = json.loads(sample["sample.json"])
+            with np.load(io.BytesIO(sample["features.npz"]), allow_pickle=False) as npz:
+                features = torch.from_numpy(npz["features"]).float()
+            audio, _ = soundfile.read(io.BytesIO(sample["audio.wav"]), dtype="float32")
+            fit = load_fit(io.BytesIO(sample["fit.npz"]))
+            frames = min(len(features), len(fit.confidence))
+            cut = FitFile(fit.params[:frames], fit.camera, fit.confidence[:frames], fit.fps)
+            yield Motion(about["id"], about["group"], cut, features[:frames], audio, sample)

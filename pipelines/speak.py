@@ -1,0 +1,146 @@
+"""One picture and one voice → a video: nothing else goes in at inference.
+
+The picture's person is found, masked and cropped; stage 1 reads identity and pose from it once; stage 2 turns the
+speech into tokens frame by frame; the renderer draws them. The video carries the speech at the configured rate.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from rich.progress import track
+
+from configs.schema import Config
+from model.audio_encoders import make_audio_encoder
+from model.stage2 import Stage2
+from model.types import Camera
+from pipelines import media
+from pipelines.checkpoints import load_stage2, weights_file
+from pipelines.crops import crop, crop_camera, person_box, square_round
+from pipelines.drawing import draw, generated, sheet
+from pipelines.formats import make_camera
+from pipelines.media import Picture, Sound
+from pipelines.motions import iterate_motions
+from pipelines.shards import read_manifest
+from pipelines.store import InputRejected, Record, Store, hash_file, hash_json
+
+CODE_VERSION = "1"
+LONGEST = 2048  # larger pictures are shrunk first, pixels
+ROOM = 0.2  # space round the person in the video for arms that move out, of the person's longer side
+
+
+def speak(config: Config, image: Path, audio: Path, out: Path, checkpoint: Path | None = None) -> dict[str, Any]:
+    """Write the mp4; returns frames, seconds, wall_seconds. InputRejected for a picture or sound that cannot be used."""
+    start = time.perf_counter()
+    sound = read_speech(audio)
+    picture = read_picture(image)
+    stage2 = load_stage2(config, checkpoint or Store(config))
+    frames = animate(config, stage2, picture, sound)
+    count = frame_count(sound, config.cut.fps)
+    media.write_video(out, track(frames, description="rendering", total=count), config.cut.fps, sound)
+    return {"frames": count, "seconds": count / float(config.cut.fps), "wall_seconds": time.perf_counter() - start, "video": str(out)}
+
+
+def speaking_video(config: Config, store: Store) -> Record:
+    """The asset: the configured picture and speech; by default a held-out speaker's frame and another held-out speaker's speech."""
+    target = store.speaking / "speaking.mp4"
+    given = [p for p in (config.speak.image, config.speak.audio) if p]
+    weights = weights_file(store, "stage2")
+    manifest = read_manifest(store, "talks")
+    inputs = hash_json([
+        config.speak.model_dump(), [hash_file(Path(p)) for p in given if Path(p).is_file()],
+        hash_file(weights) if weights.is_file() else None, manifest and manifest["hash"],
+    ])  # fmt: skip
+
+    def work() -> dict[str, Any]:
+        store.speaking.mkdir(parents=True, exist_ok=True)
+        image, audio = _default_inputs(config, store)
+        facts = speak(config, image, audio, target)
+        preview = store.speaking / "frames.png"
+        Image.fromarray(sheet(list(media.frames(target)))).save(preview)
+        return {**facts, "image": str(image), "audio": str(audio), "preview": str(preview)}
+
+    return store.once("speaking_video", "all", CODE_VERSION, inputs, [target], work)
+
+
+def _default_inputs(config: Config, store: Store) -> tuple[Path, Path]:
+    """Picture and speech to use: the configured ones, else a held-out clip's first frame and another one's speech."""
+    if config.speak.image and config.speak.audio:
+        return Path(config.speak.image), Path(config.speak.audio)
+    clips = list(iterate_motions(store.shards("talks"), "test"))
+    if not clips:
+        raise InputRejected("speaking_video: no held-out talk; set speak.image and speak.audio in the configuration")
+    image = store.speaking / "picture.png"
+    (store.speaking / "clip.mp4").write_bytes(clips[0].sample["clip.mp4"])
+    Image.fromarray(next(media.frames(store.speaking / "clip.mp4"))).save(image)
+    (store.speaking / "clip.mp4").unlink()
+    others = [c for c in clips if c.group != clips[0].group] or clips
+    audio = store.speaking / "speech.wav"
+    audio.write_bytes(others[0].sample["audio.wav"])
+    return Path(config.speak.image or image), Path(config.speak.audio or audio)
+
+
+def read_speech(path: Path) -> Sound:
+    """Any file with sound → 16 kHz mono. InputRejected where there is none or it is shorter than a fifth of a second."""
+    if not path.is_file():
+        raise InputRejected(f"{path}: expected an audio file, it does not exist")
+    try:
+        sound = media.read_audio(path)
+    except media.MediaError as error:
+        raise InputRejected(str(error)) from error
+    if len(sound) < media.SAMPLE_RATE // 5:
+        raise InputRejected(f"{path}: expected at least 0.2 s of speech, got {len(sound) / media.SAMPLE_RATE:.2f} s")
+    return sound
+
+
+def read_picture(path: Path) -> Picture:
+    """Any picture file → upright uint8 RGB, at most `LONGEST` pixels a side."""
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file).convert("RGB")
+    except (OSError, UnidentifiedImageError) as error:
+        raise InputRejected(f"{path}: expected a picture, it cannot be read ({error})") from error
+    picture.thumbnail((LONGEST, LONGEST))
+    return np.asarray(picture)
+
+
+def frame_count(sound: Sound, fps: Fraction) -> int:
+    """Frames that cover the sound."""
+    return max(1, math.ceil(len(sound) * fps / media.SAMPLE_RATE))
+
+
+def animate(config: Config, stage2: Stage2, picture: Picture, sound: Sound) -> Iterator[Picture]:
+    """Frames [size, size, 3] uint8 of the pictured person speaking."""
+    pictures, seen, drawn = locate(config, picture)
+    features = make_audio_encoder(config.audio)(sound, config.cut.fps, frame_count(sound, config.cut.fps))
+    device = next(stage2.parameters()).device
+    with torch.no_grad():
+        encoding = stage2.stage1.encode(pictures.to(device), seen.to(device))
+        tokens = stage2.generate(encoding, torch.from_numpy(features)[None].to(device))
+    yield from draw(generated(stage2, encoding, tokens), drawn.to(device), len(features))
+
+
+def locate(config: Config, picture: Picture) -> tuple[torch.Tensor, Camera, Camera]:
+    """Network input [1, 3, S, S], its camera [1], and the roomier camera of the video."""
+    from pipelines.person import MediapipeFinder, MediapipeMasker, smooth_masks
+
+    height, width = picture.shape[:2]
+    if MediapipeFinder()(picture).box is None:
+        raise InputRejected(f"expected a picture of a person, found nobody in {width}×{height} pixels; use one with head and shoulders")
+    mask = next(smooth_masks([MediapipeMasker()(picture)]))
+    alpha = (mask * 255).astype(np.uint8)
+    focal = torch.full((2,), config.speak.focal * max(width, height))
+    camera = make_camera(torch.eye(4), focal, torch.tensor([width / 2, height / 2]), torch.tensor([width, height]))
+    box, size = person_box(alpha), config.stage1.image.image_size
+    square = square_round(box, width, height)
+    cropped = crop(np.dstack([picture, alpha]), square, size)[..., :3].permute(2, 0, 1)[None].float() / 255
+    room = crop_camera(camera, square_round(box, width, height, ROOM), config.speak.size)
+    return cropped, crop_camera(camera, square, size)[None], room
