@@ -1,0 +1,90 @@
+"""`model.body.Body` against the `smplx` package on the embedded body file."""
+
+from __future__ import annotations
+
+import importlib.resources
+
+import pytest
+import roma
+import torch
+from torch import Tensor
+
+from model.body import Body
+from model.types import SMPLX_SHAPES, SmplxParams
+
+BODY_FILE = importlib.resources.files("samples") / "body" / "SMPLX_NEUTRAL.npz"
+BATCH = 3
+
+
+@pytest.fixture(scope="module")
+def body() -> Body:
+    return Body.load(str(BODY_FILE))
+
+
+def random_params(seed: int) -> SmplxParams:
+    generator = torch.Generator().manual_seed(seed)
+    scale = {"betas": 1.0, "expression": 1.0, "transl": 1.0, "global_orient": 1.0}
+    fields = {n: scale.get(n, 0.3) * torch.randn(BATCH, *s, generator=generator) for n, s in SMPLX_SHAPES.items()}
+    return SmplxParams(**fields)
+
+
+def random_motion(seed: int) -> Tensor:
+    torch.manual_seed(seed)
+    motion = torch.eye(4)
+    motion[:3, :3] = roma.random_rotmat()
+    motion[:3, 3] = torch.tensor([0.3, -1.2, 2.5])
+    return motion
+
+
+def test_vertices_and_joints_agree_with_the_smplx_package(body: Body) -> None:
+    import smplx
+
+    reference = smplx.create(str(BODY_FILE), model_type="smplx", use_pca=False, flat_hand_mean=True, batch_size=BATCH)
+    params = random_params(0)
+    with torch.no_grad():
+        expected = reference(**{n: getattr(params, n).reshape(BATCH, -1) for n in SMPLX_SHAPES})
+        torch.testing.assert_close(body.vertices(params), expected.vertices, atol=1e-4, rtol=0)
+        torch.testing.assert_close(body.joints(params), expected.joints[:, :55], atol=1e-4, rtol=0)
+
+
+def test_moved_parameters_move_the_vertices_rigidly(body: Body) -> None:
+    params, motion = random_params(1), random_motion(1)
+    expected = body.vertices(params) @ motion[:3, :3].T + motion[:3, 3]
+    torch.testing.assert_close(body.vertices(body.moved(params, motion)), expected, atol=1e-4, rtol=0)
+
+
+def test_surface_points_ride_on_the_posed_triangles(body: Body) -> None:
+    """Exact at corners; inside a triangle skinning weights are blended, which a rest pose cannot tell apart."""
+    faces = torch.tensor([0, 100, 20000])
+    corner = torch.eye(3)
+    params = random_params(2)
+    posed = body.posed_points(body.surface(faces, corner), params)
+    vertices = body.vertices(params)[:, torch.as_tensor(body.faces)[faces, torch.arange(3)]]
+    torch.testing.assert_close(posed, vertices, atol=1e-5, rtol=0)
+    centre = torch.full((3, 3), 1 / 3)
+    rest = body.posed_points(body.surface(faces, centre), SmplxParams.zeros(1))
+    template = body.template[torch.as_tensor(body.faces)[faces]].mean(1)
+    torch.testing.assert_close(rest[0], template, atol=1e-5, rtol=0)
+
+
+def test_batch_size_does_not_change_the_result(body: Body) -> None:
+    params = random_params(3)
+    torch.testing.assert_close(body.vertices(params)[1:2], body.vertices(params[1:2]), atol=1e-5, rtol=0)
+
+
+def test_gradients_reach_every_parameter(body: Body) -> None:
+    params = SmplxParams.zeros(1).map(lambda t: (t + 0.1).requires_grad_())
+    body.vertices(params).square().sum().backward()
+    for name in SMPLX_SHAPES:
+        gradient = getattr(params, name).grad
+        assert torch.isfinite(gradient).all(), name
+        assert gradient.abs().sum() > 0, name
+
+
+def test_file_without_the_schema_is_refused(tmp_path) -> None:
+    import numpy as np
+
+    path = tmp_path / "other.npz"
+    np.savez(path, v_template=np.zeros((1, 3)))
+    with pytest.raises(KeyError, match="lacks"):
+        Body.load(path)
