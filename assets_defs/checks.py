@@ -1,0 +1,141 @@
+"""Blocking checks before training: no NaN, at least one clip, fits that follow their pictures.
+
+A check on a talk's own assets fails that talk alone; one on the shards stops the run before it trains.
+"""
+
+import io
+import json
+import tarfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, PreviewWarning, asset_check
+
+from assets_defs.resources import Settings
+from assets_defs.scans import scan_shards
+from assets_defs.talks import TALKS, clip_fits, talk_clips, talk_shards
+
+# Checks per talk and Pipes are marked as previews; the pinned Dagster runs both, and every command would say so twice.
+warnings.filterwarnings("ignore", category=PreviewWarning)
+
+MIN_CONFIDENCE = 0.3  # mean over a clip's frames, 0..1; below it a fit does not follow its pictures
+
+
+@asset_check(asset=talk_clips, partitions_def=TALKS, blocking=True)
+def talk_has_clips(context: AssetCheckExecutionContext, settings: Settings) -> AssetCheckResult:
+    """The talk gave at least one clip."""
+    _, store = settings.load()
+    count = len(store.clips(context.partition_key))
+    return AssetCheckResult(passed=count > 0, metadata={"clips": count})
+
+
+@asset_check(asset=clip_fits, partitions_def=TALKS, blocking=True)
+def fits_are_finite(context: AssetCheckExecutionContext, settings: Settings) -> AssetCheckResult:
+    """No NaN and no infinity in any fit of the talk."""
+    _, store = settings.load()
+    fits = [clip / "fit.npz" for clip in store.clips(context.partition_key)]
+    bad = [p.parent.name for p in fits if p.is_file() and not_finite(p.read_bytes())]
+    return AssetCheckResult(passed=not bad, metadata={"clips": len(fits), "not_finite": bad})
+
+
+@asset_check(asset=clip_fits, partitions_def=TALKS, blocking=True)
+def fits_follow_their_pictures(context: AssetCheckExecutionContext, settings: Settings) -> AssetCheckResult:
+    """Mean confidence of the talk's fits (how well they meet the landmarks) is high enough in at least one clip."""
+    _, store = settings.load()
+    fits = [clip / "fit.npz" for clip in store.clips(context.partition_key)]
+    return _confidence({p.parent.name: p.read_bytes() for p in fits if p.is_file()})
+
+
+@asset_check(asset=talk_shards, blocking=True)
+def talk_shards_have_clips(settings: Settings) -> AssetCheckResult:
+    """At least one clip to train on; a warning where none is held out."""
+    _, store = settings.load()
+    return _has_samples(store.shards("talks"))
+
+
+@asset_check(asset=talk_shards, blocking=True)
+def talk_shards_are_finite(settings: Settings) -> AssetCheckResult:
+    """No NaN and no infinity in any array of the talk shards."""
+    _, store = settings.load()
+    return _finite_shards(store.shards("talks"))
+
+
+@asset_check(asset=talk_shards, blocking=True)
+def talk_shards_follow_their_pictures(settings: Settings) -> AssetCheckResult:
+    """The fits in the shards meet their landmarks: half of the clips or more reach the confidence asked for."""
+    _, store = settings.load()
+    return _confidence(dict(members(store.shards("talks"), "fit.npz")), share=0.5)
+
+
+@asset_check(asset=scan_shards, blocking=True)
+def scan_shards_have_subjects(settings: Settings) -> AssetCheckResult:
+    """At least one subject to train on; a warning where none is held out."""
+    _, store = settings.load()
+    return _has_samples(store.shards("scans"))
+
+
+@asset_check(asset=scan_shards, blocking=True)
+def scan_shards_are_finite(settings: Settings) -> AssetCheckResult:
+    """No NaN and no infinity in any array of the scan shards."""
+    _, store = settings.load()
+    return _finite_shards(store.shards("scans"))
+
+
+CHECKS = [
+    talk_has_clips,
+    fits_are_finite,
+    fits_follow_their_pictures,
+    talk_shards_have_clips,
+    talk_shards_are_finite,
+    talk_shards_follow_their_pictures,
+    scan_shards_have_subjects,
+    scan_shards_are_finite,
+]
+
+
+def members(folder: Path, ending: str) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every member of the folder's shards whose name ends so."""
+    for shard in sorted(folder.glob("*.tar")):
+        with tarfile.open(shard) as archive:
+            for entry in archive:
+                stream = archive.extractfile(entry) if entry.isfile() and entry.name.endswith(ending) else None
+                if stream is not None:
+                    yield entry.name, stream.read()
+
+
+def not_finite(npz: bytes) -> list[str]:
+    """Names of the arrays of an npz file that hold a NaN or an infinity."""
+    import numpy as np
+
+    with np.load(io.BytesIO(npz), allow_pickle=False) as arrays:
+        return [n for n in arrays.files if arrays[n].dtype.kind in "fc" and not np.isfinite(arrays[n]).all()]
+
+
+def mean_confidence(npz: bytes) -> float:
+    """Mean over the frames of a fit file's confidence, 0..1; 0 where it is not a number."""
+    import numpy as np
+
+    with np.load(io.BytesIO(npz), allow_pickle=False) as arrays:
+        return float(np.nan_to_num(arrays["confidence"]).mean())
+
+
+def _confidence(fits: dict[str, bytes], share: float = 0.0) -> AssetCheckResult:
+    """Passes where more than none, and at least `share`, of the fits reach `MIN_CONFIDENCE`."""
+    found = {name: round(mean_confidence(data), 4) for name, data in fits.items()}
+    good = sum(value >= MIN_CONFIDENCE for value in found.values())
+    worst = dict(sorted(found.items(), key=lambda item: item[1])[:20])
+    about = {"clips": len(found), "good": good, "asked": MIN_CONFIDENCE, "lowest": worst}
+    return AssetCheckResult(passed=good > 0 and good >= share * len(found), metadata=about)
+
+
+def _finite_shards(folder: Path) -> AssetCheckResult:
+    bad = {name: arrays for name, data in members(folder, ".npz") if (arrays := not_finite(data))}
+    return AssetCheckResult(passed=not bad, metadata={"not_finite": dict(list(bad.items())[:20]), "files": len(bad)})
+
+
+def _has_samples(folder: Path) -> AssetCheckResult:
+    splits = json.loads((folder / "manifest.json").read_text())["splits"]
+    train, test = len(splits["train"]), len(splits["test"])
+    severity = AssetCheckSeverity.ERROR if train == 0 else AssetCheckSeverity.WARN
+    return AssetCheckResult(passed=train > 0 and test > 0, severity=severity, metadata={"train": train, "test": test})

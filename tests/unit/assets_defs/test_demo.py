@@ -1,0 +1,99 @@
+"""The demo's orchestration: what is out of date runs, once; what is bad is reported and left out."""
+
+import json
+
+from rich.console import Console
+
+from assets_defs.demo import materialise_all, results
+from assets_defs.resources import Settings
+
+
+def run(bench):
+    config, store = Settings().load()
+    outcomes = materialise_all(bench.instance, config, store, Console(quiet=True))
+    return {name: outcome.states for name, outcome in outcomes.items()}, outcomes
+
+
+def test_second_run_does_nothing(bench):
+    bench.drop("a")
+    bench.drop("b")
+    first, outcomes = run(bench)
+    assert {name: states for name, states in first.items() if set(states) != {"made"}} == {}, outcomes
+    assert first["clip_fits"] == {"made": 2}
+    before = bench.versions()
+    second, _ = run(bench)
+    assert {name for states in second.values() for name in states} == {"up to date"}
+    assert bench.versions() == before
+    assert [name for name, _ in results(bench.instance)] == ["speaking_video", "baseline_comparison"]
+
+
+def test_new_talk_runs_alone(bench):
+    bench.drop("a")
+    run(bench)
+    before = bench.versions()
+    bench.drop("b")
+    states, _ = run(bench)
+    assert states["talk_videos"] == {"up to date": 1, "made": 1}
+    assert states["scan_shards"] == {"up to date": 1}
+    assert states["talk_shards"] == states["stage2_checkpoint"] == {"made": 1}
+    after = bench.versions()
+    assert all(after[unit] == version for unit, version in before.items() if unit[1] == "a")
+
+
+def test_rejected_talks_stop_nothing_and_are_not_tried_again(bench):
+    bench.drop("a")
+    bench.drop("b", "bad")
+    bench.drop("c", "silent")
+    states, outcomes = run(bench)
+    assert states["talk_videos"] == {"made": 2, "rejected": 1}
+    assert states["talk_clips"] == {"made": 1, "left out": 1, "rejected": 1}
+    assert states["clip_fits"] == {"made": 1, "left out": 2}
+    assert states["baseline_comparison"] == {"made": 1}
+    assert outcomes["talk_videos"].lines == ["b: 'b.mp4': expected a video, got something else"]
+    runs = bench.instance.get_runs_count()
+    states, _ = run(bench)
+    assert states["talk_videos"] == {"up to date": 2, "rejected": 1}
+    assert bench.instance.get_runs_count() == runs
+    bench.drop("b", "good now")
+    states, _ = run(bench)
+    assert states["talk_videos"] == {"up to date": 2, "made": 1}
+    assert states["clip_fits"] == {"up to date": 1, "made": 1, "left out": 1}
+
+
+def test_settings_touch_what_they_decide(bench):
+    bench.drop("a")
+    run(bench)
+    bench.configure(evaluation={"max_clips": 3})
+    states, _ = run(bench)
+    made = {name for name, state in states.items() if state == {"made": 1}}
+    assert "stage2_evaluation" in made
+    assert not made & {"talk_clips", "stage1_checkpoint", "talk_shards"}
+    bench.configure(cut={"min_seconds": 1.0})
+    states, _ = run(bench)
+    assert states["talk_videos"] == {"up to date": 1}
+    assert states["talk_clips"] == states["clip_fits"] == states["talk_shards"] == {"made": 1}
+    assert states["stage1_checkpoint"] == {"up to date": 1}, "what was packed is the same, so nothing trains"
+
+
+def test_nan_in_the_shards_keeps_training_from_starting(bench):
+    bench.drop("a", "nan")
+    states, outcomes = run(bench)
+    assert states["clip_fits"] == {"check failed": 1}
+    assert states["talk_shards"] == {"check failed": 1}
+    assert states["stage1_checkpoint"] == {"waits": 1}
+    assert "talk_shards_are_finite" in outcomes["talk_shards"].lines[0]
+    states, _ = run(bench)
+    assert states["talk_shards"] == {"check failed": 1}, "a failed check still stands at the next call"
+    assert states["stage2_checkpoint"] == {"waits": 1}
+
+
+def test_metadata_is_plottable(bench):
+    bench.drop("a")
+    run(bench)
+    from dagster import AssetKey
+
+    event = bench.instance.get_latest_materialization_event(AssetKey("stage1_evaluation"))
+    metadata = event.asset_materialization.metadata
+    assert metadata["psnr"].value == 21.5
+    assert metadata["odd"].value == "nan"
+    assert json.dumps({k: str(v.value) for k, v in metadata.items()})
