@@ -27,6 +27,13 @@ def discover(config: Config, store: Store) -> list[str]:
     return sorted(_videos(config, store))
 
 
+def describe(config: Config, store: Store) -> dict[str, tuple[Path, dict[str, str]]]:
+    """Talk id → its video and its row of talks.csv: what decides how it is ingested, for those who watch the inbox."""
+    videos = _videos(config, store)
+    rows = _read_csv(store.inbox / "talks.csv")
+    return {talk_id: (path, rows.get(path.name, {})) for talk_id, path in videos.items()}
+
+
 def ingest_talk(config: Config, store: Store, talk_id: str) -> Record:
     """Check one video and write `talks/<id>/talk.json`; the record is rejected where the video cannot be used.
 
