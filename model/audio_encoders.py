@@ -106,35 +106,45 @@ def _load_wav2vec2(source: str, local_files_only: bool) -> tuple[Any, bool]:
     if looks_like_path and not (folder / "config.json").is_file():
         raise ValueError(f"audio.model: expected a folder with a wav2vec2 model, {folder} has no config.json")
     offline = local_files_only or _set("HF_HUB_OFFLINE") or _set("TRANSFORMERS_OFFLINE")
-    attempts = [True] if offline or folder.is_dir() else [True, False]
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     failure: Exception | None = None
     try:
-        for local in attempts:
+        for local in [True] if offline or folder.is_dir() else [True, False]:
             try:
-                place = str(folder) if folder.is_dir() else _snapshot(source, local)
-                model = Wav2Vec2Model.from_pretrained(place, local_files_only=True)
-                return model.eval().requires_grad_(False), _normalizes(Path(place))
+                place = folder if folder.is_dir() else _snapshot(source, local)
+                model = Wav2Vec2Model.from_pretrained(str(place), local_files_only=True)
+                return model.eval().requires_grad_(False), _normalizes(place)
             except (OSError, ValueError) as error:
                 failure = error
     finally:
         if bars:
             logging.enable_progress_bar()
-    how = "and the hub may not be asked (offline)" if offline else "and the hub did not give it"
-    what = str(failure).strip().splitlines()[0][:160] if failure else ""
-    raise ValueError(
-        f"audio.model: wav2vec2 model {source!r} is not on this machine {how}: {what}; "
-        "download it, give a local folder, or set audio.encoder to 'offline'"
-    ) from failure
+    if folder.is_dir():
+        why = f"cannot be loaded from {folder} ({_first_line(failure)})"
+    elif offline:
+        why = "is not on this machine, and the hub may not be asked (local_files_only or HF_HUB_OFFLINE is set)"
+    else:
+        why = f"is not on this machine, and the hub did not give it ({_first_line(failure)})"
+    advice = "download it, name a local folder in audio.model, or set audio.encoder to 'offline'"
+    raise ValueError(f"audio.model: wav2vec2 model {source!r} {why}; {advice}") from failure
 
 
-def _snapshot(source: str, local: bool) -> str:
-    """The folder of a hub model's files; one request decides whether the hub can be reached."""
+def _snapshot(source: str, local: bool) -> Path:
+    """The folder of a hub model's files; the first request shows whether the hub can be reached."""
     from huggingface_hub import snapshot_download
 
-    patterns = ["config.json", "preprocessor_config.json", "*.safetensors", "pytorch_model.bin"]
-    return snapshot_download(source, allow_patterns=patterns, local_files_only=local)
+    place = Path()
+    for weights in ("model.safetensors", "pytorch_model.bin"):
+        patterns = ["config.json", "preprocessor_config.json", weights]
+        place = Path(snapshot_download(source, allow_patterns=patterns, local_files_only=local))
+        if (place / weights).is_file():
+            break
+    return place
+
+
+def _first_line(error: Exception | None) -> str:
+    return str(error).strip().splitlines()[0][:160] if error and str(error).strip() else type(error).__name__
 
 
 def _normalizes(folder: Path) -> bool:
