@@ -30,7 +30,7 @@ from pipelines.formats import EMAGE_RATE, load_emage, load_lhm, resample, save_e
 from pipelines.held_out import held_out_clips
 from pipelines.motions import Motion, iterate_motions
 from pipelines.provenance import provenance
-from pipelines.scoring import DEFINITIONS, curves, score
+from pipelines.scoring import curves, results, score
 from pipelines.shards import read_manifest
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json, writing
 
@@ -152,9 +152,9 @@ def video(config: Config, store: Store) -> Record:
                 media.write_video(folder / f"{clip.name}.mp4", iter(pictures), clip.fps, clip.audio)
                 performances.append(clip.performance(params, pictures))
             scores = score(config, store, stage1.body, clips, performances)
-            results = {"rows": {"two_stage": scores}, "definitions": DEFINITIONS, "provenance": provenance(config, store)}
-            results["curves"] = {"two_stage": curves(stage1.body, performances[0], clips[0])}
-            write_json(folder / "metrics.json", results)
+            lines = {"two_stage": curves(config, stage1.body, performances[0], clips[0])}
+            about = results({"two_stage": scores}, curves=lines, provenance=provenance(config, store))
+            write_json(folder / "metrics.json", about)
             Image.fromarray(sheet(pictures)).save(folder / "preview.png")
         return {"clips": len(clips), "metrics": scores, "preview": str(target / "preview.png"), "path": str(target)}
 
