@@ -33,7 +33,7 @@ def head_and_eyes(phones: Sequence[Phone], count: int, style: FaceStyle, rng: np
         if time > look[-1][0] + 0.5:
             away = rng.random() < 0.65
             target = rng.normal(0, 1, 2) * (0.04, style.glance) if away else rng.normal(0, 0.03, 2)
-            look.append((time, np.clip(target, (-0.1, -0.3), (0.1, 0.3))))
+            look.append((time, np.clip(target, (-0.1, -0.24), (0.1, 0.24))))
         time += rng.uniform(0.8, 2.2)
     gaze = through(_moves(look, 0.05), count)
     follow = through(_moves([(t + 0.06, 0.7 * g) for t, g in look], rng.uniform(0.3, 0.45)), count)

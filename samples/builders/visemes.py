@@ -105,6 +105,6 @@ def _targets(phone: Phone) -> list[_Target]:
     for letter, a, b in zip(letters, edges, edges[1:], strict=False):
         weight = 0.9 if letter in VOWELS else 0.65
         if letter in _LIP_CONSONANTS:
-            weight = 2.5 if letter in _BILABIAL else 1.4
+            weight = 5.0 if letter in _BILABIAL else 1.4
         out.append(_Target(a, b, _VOWELS.get(letter) or _CONSONANTS[letter], weight, letter in _BILABIAL))
     return out
