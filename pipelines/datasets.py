@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from model.stage2 import audio_window
 from model.types import Camera, SmplxParams, TensorGroup
 from pipelines.crops import shrink
 from pipelines.people import People, PersonFrames
 
+FROM_REFERENCE = 0.3  # share of windows that begin with the reference picture
 VALIDATION_STEP = 1 << 40  # stands for the step in the seed of validation batches
 
 
@@ -50,7 +52,7 @@ class WindowBatch:
     reference: SmplxParams  # [B] world, of the reference picture
     params: SmplxParams  # [B, T] world
     confidence: Tensor  # [B, T]
-    audio: Tensor  # [B, T + 2 context, A] zero beyond the clip
+    audio: Tensor  # [B, T + 2 context, A] the ends repeated beyond the clip
     frames: Tensor  # [B, P] int64, indices into T of the frames below
     frame_images: Tensor  # [B, P, 3, S, S]
     views: Tensor  # [B, P, R, R, 3]
@@ -154,7 +156,8 @@ class TalkWindows(IterableDataset[WindowBatch]):
     def sample(self, rng: np.random.Generator) -> WindowBatch:
         person = self.talks.pick(rng)
         start = int(rng.integers(len(person.images) - self.window + 1))
-        reference = int(rng.integers(len(person.images)))
+        # sometimes the window begins at the reference, as generated speech does
+        reference = start if rng.random() < FROM_REFERENCE else int(rng.integers(len(person.images)))
         # the frames before `first_pixel` are given to the network, so nothing is learned from drawing them
         frames = np.sort(rng.choice(np.arange(self.first_pixel, self.window), self.pixel_frames, replace=False))
         return window_batch(
@@ -176,13 +179,6 @@ def window_batch(
         audio_window(person.features, start, window, context)[None], frames[None],
         _inputs(person, start + frames, image_size)[None], rgb[None], alpha[None], camera.resized(render_size, render_size),
     )  # fmt: skip
-
-
-def audio_window(features: Tensor, start: int, window: int, context: int) -> Tensor:
-    """Features [F, A] → [window + 2 context, A] round frames start … start + window; zero beyond the ends."""
-    index = torch.arange(start - context, start + window + context)
-    inside = (index >= 0) & (index < len(features))
-    return features[index.clamp(0, len(features) - 1)] * inside[:, None]
 
 
 def _inputs(person: PersonFrames, index: Tensor, size: int) -> Tensor:  # [I, 3, size, size]

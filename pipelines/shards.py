@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import webdataset
@@ -21,6 +21,7 @@ from PIL import Image
 from configs.schema import Config
 from pipelines import idol
 from pipelines.body import body_file, body_hash
+from pipelines.manifests import Kind
 from pipelines.scans import list_subjects
 from pipelines.splits import split_of
 from pipelines.store import (
@@ -39,7 +40,6 @@ from pipelines.view_sets import cameras_json, hands_mean_of, params_npz
 CODE_VERSION = "1"
 CLIP_FILES = ("clip.mp4", "mask.npz", "fit.npz", "features.npz", "audio.wav", "clip.json")
 SPLITS = ("train", "test")
-Kind = Literal["talks", "scans", "idol"]
 
 
 @dataclass(frozen=True)
@@ -175,18 +175,6 @@ class _Shards:
         writer, used = self.open[split]
         writer.write({"__key__": key, **members})
         self.open[split] = (writer, used + size)
-
-
-def read_manifest(store: Store, kind: Kind) -> dict[str, Any] | None:
-    """The manifest; none where the shards were never written."""
-    path = store.shards(kind) / "manifest.json"
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
-def iterate_shard(path: Path) -> Iterator[dict[str, bytes]]:
-    """Samples of one tar file: member name → bytes (`__key__` and `__url__` are str)."""
-    stream = webdataset.WebDataset([str(path)], shardshuffle=False, empty_check=False)
-    yield from stream
 
 
 def _reader(files: list[Path]) -> Callable[[], dict[str, bytes]]:

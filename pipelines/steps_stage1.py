@@ -1,0 +1,158 @@
+"""Stage 1's training step: read a picture, rebuild the person, and compare from that view and others.
+
+Axes: B batch, C target pictures, N Gaussians, J joints, R side of the rendered pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from configs.schema import Config
+from model.geometry import full_precision
+from model.losses import joint_errors, l1_map, mask_l1, offset_penalty, scale_penalty, smplx_errors, ssim_map
+from model.rasterize import Render, rasterize
+from model.stage1 import Encoding, Stage1
+from model.types import Camera, GaussianCloud, SmplxParams
+from pipelines.body import load_body
+from pipelines.datasets import VALIDATION_STEP, Draw, ScanViews, ViewBatch
+from pipelines.people import People
+from pipelines.store import Store
+from pipelines.tasks import Task, picture_rows, weighted
+
+VALIDATION_SAMPLES = 3
+OWN_ALIGNMENT = (0.3, 0.5)  # share of steps from which pictures are read where the predicted body is, up to this share
+PREDICTED_POSE_FROM = 0.3  # share of steps from which the predicted pose is rendered too
+PREDICTED_POSE_SHARE = 0.25  # its weight against the true pose's
+
+
+class Stage1Task(Task):
+    """Scans, HuGe100K samples and frames of talks; pictures are rendered with true poses and with the predicted one."""
+
+    network: Stage1
+
+    def __init__(self, config: Config, store: Store):
+        super().__init__()
+        self.settings, self.config, self.backend = config.stage1_training, config, config.stage1_training.rasterizer
+        self.network = Stage1(config.stage1, load_body(config))
+        side = max(config.stage1.image.image_size, self.settings.render_size)
+        people = lambda kind, split: People(store.shards(kind), split, side, config.seed)  # noqa: E731
+        stills = [people("scans", "train"), people("idol", "train")]
+        self.sources = [*stills, people("talks", "train")]
+        self.held_out = [people(kind, "test") for kind in ("scans", "idol", "talks")]
+
+    def batches(self, draw: Draw) -> Iterable[ViewBatch]:
+        return self._views(self.sources, draw, self.settings.views)
+
+    def _views(self, sources: list[People], draw: Draw, views: int) -> ScanViews:
+        return ScanViews(sources, draw, views, self.config.stage1.image.image_size, self.settings.render_size)
+
+    def forward(self, batch: ViewBatch, progress: float) -> dict[str, Tensor]:
+        network = self.network
+        true = in_camera(network, batch.params, batch.camera.w2c)
+        begin, most = OWN_ALIGNMENT
+        own = bool(torch.rand(()) < most * min(1.0, max(0.0, (progress - begin) / (1 - begin))))
+        encoding = network.encode(batch.image, batch.camera, None if own else true)
+        cloud = network.gaussians(network.canonical(encoding))
+        seen = render_views(network, cloud, batch.view_params, batch.cameras, self.backend)
+        losses = picture_losses(seen.color, seen.alpha, batch.views, batch.alpha)
+        if progress >= PREDICTED_POSE_FROM:
+            guess = render_own(network, cloud, encoding, batch.cameras[:, :1], self.backend)
+            for name, value in picture_losses(guess.color, guess.alpha, batch.views[:, :1], batch.alpha[:, :1]).items():
+                losses[f"{name}_predicted"] = PREDICTED_POSE_SHARE * value
+        losses |= body_losses(network, encoding.params, true, batch.confidence)
+        offsets = offset_penalty(network.offsets(cloud)).mean()
+        losses["regulariser"] = offsets + scale_penalty(cloud.scales, network.anchors.spacing).mean()
+        return weighted(losses, self.settings.loss)
+
+    @cached_property
+    def _validation(self) -> ViewBatch:
+        sources = [s for s in self.held_out if s] or self.sources
+        draw = Draw(self.config.seed, VALIDATION_SAMPLES)
+        return self._views(sources, draw, 3).at(VALIDATION_STEP)
+
+    @torch.no_grad()
+    def validate(self) -> tuple[dict[str, float], np.ndarray]:
+        network, batch = self.network, self._validation.to(next(self.network.parameters()).device)
+        network.eval()
+        true = in_camera(network, batch.params, batch.camera.w2c)
+        encoding = network.encode(batch.image, batch.camera)
+        cloud = network.gaussians(network.canonical(encoding))
+        seen = render_views(network, cloud, batch.view_params, batch.cameras, self.backend)
+        own = render_own(network, cloud, encoding, batch.cameras[:, :1], self.backend)
+        network.train()
+        error = (seen.color - batch.views).square().mean((2, 3, 4))
+        psnr = -10 * torch.log10(error.clamp(min=1e-10))
+        guess, target = (joints_of(network, p) for p in (encoding.params, true))
+        joints = joint_errors(guess - guess[:, :1], target - target[:, :1])
+        figures = {
+            "psnr_input": psnr[:, 0].mean().item(), "psnr_novel": psnr[:, 1:].mean().item(),
+            "joints_mm": 1000 * joints.mean().item(),
+        }  # fmt: skip
+        rows = []
+        for i in range(len(batch.views)):
+            pairs = [p for c in range(batch.views.shape[1]) for p in (batch.views[i, c], seen.color[i, c])]
+            rows.append([*pairs, own.color[i, 0]])
+        return figures, picture_rows(rows)
+
+
+def render_views(
+    network: Stage1,
+    cloud: GaussianCloud,  # [B, N] canonical
+    params: SmplxParams,  # [B, C] world
+    cameras: Camera,  # [B, C]
+    backend: str,
+) -> Render:  # [B, C]
+    """Each picture with its own pose, on white."""
+    batch, views = params.transl.shape[:2]
+    flat = params.map(lambda x: x.flatten(0, 1))
+    posed = network.pose(cloud.map(lambda x: x.repeat_interleave(views, 0)), flat)
+    one = cameras.map(lambda x: x.flatten(0, 1)[:, None])
+    return rasterize(posed, one, posed.colors.new_ones(3), backend).map(lambda x: x.unflatten(0, (batch, views))[:, :, 0])
+
+
+def render_own(network: Stage1, cloud: GaussianCloud, encoding: Encoding, cameras: Camera, backend: str) -> Render:
+    """The input picture again, posed with the predicted parameters; `cameras` [B, 1] give intrinsics and size."""
+    posed = network.pose(cloud, encoding.params)
+    identity = torch.eye(4, device=posed.means.device).expand_as(cameras.w2c)
+    return rasterize(posed, Camera(identity, cameras.intrinsics, cameras.size), posed.colors.new_ones(3), backend)
+
+
+def picture_losses(color: Tensor, alpha: Tensor, views: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """L1, 1 - SSIM and alpha L1 of pictures [..., R, R, 3 or 1]."""
+    return {"l1": l1_map(color, views).mean(), "ssim": 1 - ssim_map(color, views).mean(), "mask": mask_l1(alpha, mask).mean()}
+
+
+def body_losses(network: Stage1, params: SmplxParams, true: SmplxParams, confidence: Tensor) -> dict[str, Tensor]:
+    """Bodies [B] in the camera's frame; unsure fits count less.
+
+    Depth is judged relative to itself, and joints by their shape and by where the picture shows them: metres along
+    the line of sight weigh little from far away.
+    """
+    weight = confidence / confidence.mean().clamp(min=1e-6)
+    errors = smplx_errors(params, true)
+    depth = true.transl[..., 2].clamp(min=0.1)
+    of_parameters = errors.pose.mean(-1) + 0.1 * (errors.betas + errors.expression).mean(-1) + errors.transl / depth
+    guess, target = joints_of(network, params), joints_of(network, true)
+    shape = joint_errors(guess - guess[:, :1], target - target[:, :1])
+    seen = guess[..., :2] * (target[..., 2:] / guess[..., 2:].clamp(min=0.1))
+    across = joint_errors(seen, target[..., :2])
+    return {"smplx": (weight * of_parameters).mean(), "vertices": (weight * (shape + across).mean(-1)).mean()}
+
+
+def in_camera(network: Stage1, params: SmplxParams, w2c: Tensor) -> SmplxParams:
+    """World parameters [...] in the frame of cameras [..., 4, 4]."""
+    with full_precision(w2c):
+        return network.body.moved(params, w2c)
+
+
+def joints_of(network: Stage1, params: SmplxParams) -> Tensor:
+    """Joints [..., J, 3] for any leading axes."""
+    lead = params.transl.shape[:-1]
+    with full_precision(params.transl):
+        flat = params.map(lambda x: x.float().reshape(-1, *x.shape[len(lead) :]))
+        return network.body.joints(flat).unflatten(0, lead)

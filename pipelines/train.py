@@ -1,0 +1,212 @@
+"""The training process: `python -m pipelines.train --stage stage1 --config FILE`, one per device under torch.distributed.run.
+
+DeepSpeed (ZeRO) holds optimiser and gradients; what is learned lies in steps_stage1.py and steps_stage2.py. Everything random
+follows from (seed, step, process) and the learning rate from the step, so a run that was killed goes on from its last
+saved state as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import queue
+import shutil
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from configs.schema import Config, TrainConfig, load_config
+from pipelines.checkpoints import (
+    PROJECT,
+    Stage,
+    data_versions,
+    device_name,
+    git_commit,
+    run_id,
+    save_weights,
+    training_config,
+    training_inputs,
+    weights_file,
+)
+from pipelines.datasets import Draw
+from pipelines.pipes import open_progress
+from pipelines.store import Store
+from pipelines.tasks import Task, make_task
+from pipelines.training_log import TrainingLog, learning_rate
+from pipelines.watchdog import watch
+
+KEPT_STATES = 2
+COMPLETE = "complete"  # file that marks a state whose every part was written
+BETAS = (0.9, 0.95)
+
+
+def main() -> None:
+    """Entry point of one process; exits 1 with one line `error: …` after the traceback."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stage", choices=["stage1", "stage2"], required=True)
+    parser.add_argument("--config", required=True, help="resolved configuration, YAML")
+    arguments = parser.parse_args()
+    watch()
+    try:
+        config = load_config(arguments.config)
+        with open_progress(int(os.environ.get("RANK", "0"))) as say:
+            train(config, Store(config), arguments.stage, say)
+    except Exception as error:
+        traceback.print_exc()
+        print(f"error: {type(error).__name__}: {' '.join(str(error).split())}", flush=True)
+        sys.stdout.flush()
+        os._exit(1)  # a peer may wait in a collective: do not wait for it
+
+
+def train(config: Config, store: Store, stage: Stage, say: Callable[[str], None]) -> None:
+    """Train a stage from its last saved state to `steps`, then export its weights."""
+    settings = training_config(config, stage)
+    rank, world, device = _start_processes()
+    torch.manual_seed(config.seed)
+    task = make_task(stage, config, store).to(device)
+    engine = _engine(task, settings, device)
+    states = store.checkpoint(stage) / "deepspeed" / run_id(config, store, stage)
+    start, spent = _resume(engine, states, rank)
+    log = TrainingLog(store.checkpoint(stage), stage, start, settings.steps, say) if rank == 0 else None
+    if start and log:
+        print(f"{stage} goes on from step {start}/{settings.steps}", flush=True)
+    sums: dict[str, Tensor] = {}
+    began, count = time.perf_counter(), 0
+    draw = Draw(config.seed, settings.batch, rank, start, settings.steps)
+    for step, batch in zip(range(start, settings.steps), _ahead(task.batches(draw)), strict=True):
+        rate = learning_rate(step, settings.steps, settings.warmup, settings.learning_rate)
+        for group in engine.optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(hash((config.seed, step, rank)) % 2**63)
+        losses = engine(batch.to(device), step / settings.steps)
+        engine.backward(losses["total"])
+        engine.step()
+        sums = {k: sums.get(k, torch.zeros((), device=device)) + v.detach() for k, v in losses.items()}
+        count += 1
+        done = step + 1
+        if done % settings.log_every == 0 or done == settings.steps:
+            means = _mean(sums, count, world)
+            if log:
+                log.losses(done, means, rate)
+            sums, count = {}, 0
+        if done % settings.save_every == 0 or done == settings.steps:
+            _save(engine, states, done, spent + time.perf_counter() - began, rank)
+            if log:
+                log.validation(done, *task.validate())
+            dist.barrier()
+    if log:
+        seconds = spent + time.perf_counter() - began
+        about = {
+            "stage": stage, "step": settings.steps, "seconds": seconds, "resumed_from": start, "processes": world,
+            "samples_per_second": (settings.steps - start) * settings.batch * world / max(1e-9, seconds - spent),
+            "device": device_name(), "rasterizer": task.rasterizer, "commit": git_commit(), "data": data_versions(store, stage),
+        }  # fmt: skip
+        made = {**about, **task.about(), "body": training_inputs(config, store, stage)["body"], "config": config.model_dump(mode="json")}
+        save_weights(weights_file(store, stage), task.network, made)
+        log.close(about)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _start_processes() -> tuple[int, int, torch.device]:
+    import deepspeed
+
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    rank, world, local = (int(os.environ.get(n, d)) for n, d in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local)
+        device, backend = torch.device("cuda", local), "nccl"
+    else:
+        device, backend = torch.device("cpu"), "gloo"
+        # else DeepSpeed compiles a shared-memory extension with g++ when it starts
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
+    return rank, world, device
+
+
+def _engine(task: Task, settings: TrainConfig, device: torch.device) -> Any:
+    import deepspeed
+
+    path = Path(settings.deepspeed)
+    path = path if path.is_absolute() or path.is_file() else PROJECT / path
+    if not path.is_file():
+        raise ValueError(f"deepspeed: expected a configuration file, got {settings.deepspeed} which does not exist")
+    options = json.loads(path.read_text()) | {"train_micro_batch_size_per_gpu": settings.batch, "gradient_accumulation_steps": 1}
+    if device.type == "cpu":
+        options.pop("torch_autocast", None)
+    learned = [p for p in task.parameters() if p.requires_grad]
+    # an optimiser made by DeepSpeed would compile fused kernels
+    optimizer = torch.optim.AdamW(learned, settings.learning_rate, BETAS, weight_decay=settings.weight_decay)
+    return deepspeed.initialize(model=task, model_parameters=learned, optimizer=optimizer, config=options)[0]
+
+
+def _resume(engine: Any, states: Path, rank: int) -> tuple[int, float]:
+    """Load the newest complete state: its step and the seconds spent until then; states of other runs are removed."""
+    if rank == 0 and states.parent.is_dir():
+        for other in states.parent.iterdir():
+            if other != states:
+                shutil.rmtree(other, ignore_errors=True)
+    dist.barrier()
+    whole = sorted(p.name for p in states.glob("step*") if (p / COMPLETE).is_file())
+    if not whole:
+        return 0, 0.0
+    path, client = engine.load_checkpoint(str(states), tag=whole[-1], load_module_strict=False)
+    if path is None:
+        raise ValueError(f"state {states / whole[-1]} could not be read; remove the folder to train from the start")
+    return int(client["step"]), float(client["seconds"])
+
+
+def _save(engine: Any, states: Path, step: int, seconds: float, rank: int) -> None:
+    tag = f"step{step:08d}"
+    client = {"step": step, "seconds": seconds}
+    engine.save_checkpoint(str(states), tag=tag, client_state=client, save_latest=False, exclude_frozen_parameters=True)
+    dist.barrier()
+    if rank == 0:
+        (states / tag / COMPLETE).touch()
+        for old in sorted(states.glob("step*"))[:-KEPT_STATES]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _mean(sums: dict[str, Tensor], count: int, world: int) -> dict[str, float]:
+    """Mean losses since the last call over all processes. ValueError where one is not finite."""
+    total = torch.stack([v.float() for v in sums.values()])
+    dist.all_reduce(total)
+    means = dict(zip(sums, (total / (count * world)).tolist(), strict=True))
+    bad = [name for name, value in means.items() if value != value or abs(value) == float("inf")]
+    if bad:
+        raise ValueError(f"training diverged: {', '.join(bad)} not finite; lower the learning rate or look at the data")
+    return means
+
+
+def _ahead(batches: Iterable[Any], depth: int = 2) -> Iterator[Any]:
+    """Make the next batches in a thread while the current one is learned from."""
+    made: queue.Queue[Any] = queue.Queue(depth)
+
+    def fill() -> None:
+        try:
+            for batch in batches:
+                made.put(batch)
+            made.put(None)
+        except Exception as error:
+            made.put(error)
+
+    threading.Thread(target=fill, daemon=True).start()
+    while (batch := made.get()) is not None:
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch
+
+
+if __name__ == "__main__":
+    main()
