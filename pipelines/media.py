@@ -1,4 +1,4 @@
-"""Reading and writing of video and audio files through PyAV; the one module that says what "time t" means in a file.
+"""Video and audio files through PyAV (writing: pipelines/media_write.py); what "time t" means in a file is said here.
 
 Time 0 is the first video frame's time stamp (the first audio sample's, where there is no video). Pictures are uint8 RGB
 [H, W, 3], upright (rotation flag honoured) and with square pixels; audio is float32 in -1..1, mono.
@@ -9,8 +9,7 @@ centre.
 from __future__ import annotations
 
 import contextlib
-import wave
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,16 +19,20 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.store import writing
+from pipelines.media_write import SAMPLE_RATE, write_video, write_wav
 
-SAMPLE_RATE = 16000  # Hz
+__all__ = [
+    "SAMPLE_RATE", "MediaError", "MediaInfo", "Picture", "Sound", "frames", "measure", "probe", "read_audio",
+    "write_video", "write_wav",
+]  # fmt: skip
+
 Picture = NDArray[np.uint8]  # [H, W, 3]
 Sound = NDArray[np.float32]  # [samples]
 
 TIE_SECONDS = 0.002  # a frame centre this close after a new picture still shows the old one: stamps are rounded to ms
+MIX = {"rematrix_maxval": "1.0"}  # else channels mixed as floats add up to more than full scale
 RESYNC_SECONDS = 0.04  # audio whose time stamp is off by more than this is put where the stamp says
 HD_HEIGHT = 720  # untagged pictures of this height and more are BT.709, smaller ones BT.601
-ENCODER_THREADS = 2  # fixed: x264's output depends on it
 
 
 class MediaError(ValueError):
@@ -139,6 +142,7 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Sound:
         if stream is None:
             raise MediaError(f"{_name(path)}: expected audio, the file has none")
         origin = _origin(_video_stream(container), stream)
+        declared = _exact_end(container, stream, origin)
         resampler: av.AudioResampler | None = None
         layout: tuple[Any, ...] = ()
         expected = 0.0
@@ -148,7 +152,7 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Sound:
             if resampler is None or layout != new_layout or abs(time - expected) > RESYNC_SECONDS:
                 if resampler is not None:
                     pieces[-1][1].extend(_chunks(resampler.resample(None)))
-                resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
+                resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate, options=MIX)
                 layout, expected = new_layout, time
                 pieces.append((time, []))
             frame.pts = None
@@ -163,102 +167,7 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Sound:
     for start, sound in placed:
         sound = sound[max(-start, 0) :]
         audio[max(start, 0) : max(start, 0) + len(sound)] = sound
-    return audio
-
-
-def write_video(
-    path: str | Path,
-    pictures: Iterable[Picture] | NDArray[np.uint8],
-    fps: Fraction,
-    audio: Sound | None = None,
-    sample_rate: int = SAMPLE_RATE,
-    crf: int = 18,
-) -> int:
-    """Write an mp4 (H.264 yuv420p + AAC, fast start) and return the number of pictures; same input, same bytes.
-
-    `pictures`: [H, W, 3] uint8 RGB each, all of one size; an odd side gets one more row or column (a copy of the edge).
-    `audio`: [samples] float32 -1..1, its sample 0 in sync with the first picture's start. The file appears complete
-    or not at all.
-    """
-    fps = Fraction(fps)
-    count = 0
-    options = {"movflags": "+faststart", "fflags": "+bitexact"}
-    with writing(Path(path)) as temporary, av.open(f"file:{temporary}", "w", format="mp4", options=options) as container:
-        video: Any = None
-        shape: tuple[int, ...] = ()
-        sound = _SoundWriter(container, audio, sample_rate) if audio is not None else None
-        for picture in pictures:
-            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-                raise ValueError(f"pictures must be uint8 [H, W, 3], got {picture.dtype} {list(picture.shape)}")
-            if video is None:
-                shape = picture.shape
-                video = _h264_stream(container, fps, shape, crf)
-            if picture.shape != shape:
-                raise ValueError(f"all pictures must be of one size, got {list(shape)} and then {list(picture.shape)}")
-            if shape[0] % 2 or shape[1] % 2:
-                picture = np.pad(picture, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
-            frame.pts, frame.time_base = count, 1 / fps
-            container.mux(video.encode(frame))
-            count += 1
-            if sound is not None:
-                sound.write_until(count / fps)
-        if video is None:
-            raise ValueError(f"{_name(path)}: expected at least one picture to write, got none")
-        container.mux(video.encode(None))
-        if sound is not None:
-            sound.finish()
-    return count
-
-
-def write_wav(path: str | Path, audio: Sound, sample_rate: int = SAMPLE_RATE) -> None:
-    """Write mono 16-bit PCM; `audio` [samples] float32, clipped to -1..1."""
-    with writing(Path(path)) as temporary, wave.open(str(temporary), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.writeframes(np.round(np.clip(audio, -1, 1) * 32767).astype("<i2").tobytes())
-
-
-class _SoundWriter:
-    """Feeds the audio track as far as the pictures have come, so that the two lie interleaved in the file."""
-
-    def __init__(self, container: Any, audio: Sound, sample_rate: int):
-        if audio.ndim != 1:
-            raise ValueError(f"audio must be mono [samples], got {list(audio.shape)}")
-        self.container, self.rate, self.done = container, sample_rate, 0
-        self.audio = np.clip(np.asarray(audio, np.float32), -1, 1)
-        self.stream = container.add_stream("aac", rate=sample_rate, layout="mono")
-        self.stream.bit_rate = 64000 if sample_rate <= 24000 else 128000
-
-    def write_until(self, seconds: Fraction | float) -> None:
-        end = min(int(seconds * self.rate), len(self.audio))
-        while self.done + 1024 <= end:
-            self._write(self.done + 1024)
-
-    def finish(self) -> None:
-        while self.done < len(self.audio):
-            self._write(min(self.done + 1024, len(self.audio)))
-        self.container.mux(self.stream.encode(None))
-
-    def _write(self, end: int) -> None:
-        frame = av.AudioFrame.from_ndarray(self.audio[None, self.done : end], format="fltp", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = self.rate, self.done, Fraction(1, self.rate)
-        self.container.mux(self.stream.encode(frame))
-        self.done = end
-
-
-def _h264_stream(container: Any, fps: Fraction, shape: tuple[int, ...], crf: int) -> Any:
-    stream = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "preset": "veryfast"})
-    stream.height, stream.width = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
-    stream.pix_fmt = "yuv420p"
-    context = stream.codec_context
-    context.time_base = 1 / fps
-    context.thread_count = ENCODER_THREADS
-    # BT.601 limited range, said so: what readers that ignore the tag assume as well
-    context.color_primaries, context.color_trc, context.colorspace, context.color_range = 6, 6, 6, 1
-    return stream
+    return audio if declared is None else audio[: round(declared * sample_rate)]
 
 
 @contextlib.contextmanager
@@ -312,6 +221,13 @@ def _declared_seconds(container: Any, stream: Any) -> float | None:
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration is not None else None
+
+
+def _exact_end(container: Any, stream: Any, origin: float) -> float | None:
+    """Where the sound ends by the header of mp4 and its kin: what the last AAC frame holds beyond it is filling."""
+    if "mp4" not in container.format.name or not stream.duration:
+        return None
+    return float((stream.start_time + stream.duration) * stream.time_base) - origin
 
 
 def _decode(container: Any, stream: Any) -> Iterator[Any]:
