@@ -60,7 +60,7 @@ def run_training(
         return {**summary, "run": run, "path": str(weights_file(store, stage))}
 
     outputs = [weights_file(store, stage), folder / "summary.json"]
-    return store.once(f"{stage}_training", "all", CODE_VERSION, run, outputs, work)
+    return store.once(f"train_{stage}", "all", CODE_VERSION, run, outputs, work)
 
 
 def command(config: Config, stage: Stage, config_file: str) -> list[str]:

@@ -21,7 +21,8 @@ from PIL import Image
 from configs.schema import Config
 from pipelines import idol
 from pipelines.body import body_file, body_hash
-from pipelines.manifests import Kind
+from pipelines.manifests import Kind, read_manifest
+from pipelines.progress import progress
 from pipelines.scans import list_subjects
 from pipelines.splits import split_of
 from pipelines.store import (
@@ -37,6 +38,7 @@ from pipelines.store import (
 )
 from pipelines.view_sets import cameras_json, hands_mean_of, params_npz
 
+__all__ = ["pack", "read_manifest", "write_idol_shards", "write_scan_shards", "write_talk_shards"]
 CODE_VERSION = "1"
 CLIP_FILES = ("clip.mp4", "mask.npz", "fit.npz", "features.npz", "audio.wav", "clip.json")
 SPLITS = ("train", "test")
@@ -130,7 +132,8 @@ def pack(folder: Path, samples: Iterable[Sample], held_out: float, target_mb: fl
     groups: dict[str, set[str]] = {split: set() for split in SPLITS}
     left_out = list(left_out)
     with _Shards(folder, target_mb) as shards:
-        for index, sample in enumerate(sorted(samples, key=lambda s: s.id)):
+        ordered = sorted(samples, key=lambda s: s.id)
+        for index, sample in enumerate(progress(ordered, "packing samples", len(ordered))):
             split = split_of(sample.group, held_out)
             try:
                 members = sample.read()
