@@ -62,7 +62,7 @@ def probe(path: str | Path) -> MediaInfo:
     with _open(path) as container:
         video, audio = _video_stream(container), _audio_stream(container)
         if video is None and audio is None:
-            raise MediaError(f"{_name(path)}: expected a video, found neither video nor audio in it")
+            raise MediaError(f"{_name(path)}: expected a video, found neither video nor audio in it (truncated?)")
         seconds = _declared_seconds(container, video or audio)
         width = height = rotation = 0
         if video is not None:
