@@ -14,7 +14,6 @@ import roma
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -28,10 +27,11 @@ from pipelines.checkpoints import load_stage1, weights_file
 from pipelines.drawing import draw, sheet
 from pipelines.formats import EMAGE_RATE, load_emage, load_lhm, resample, save_emage, save_lhm
 from pipelines.held_out import held_out_clips
+from pipelines.manifests import read_manifest
 from pipelines.motions import Motion, iterate_motions
+from pipelines.progress import progress
 from pipelines.provenance import provenance
 from pipelines.scoring import curves, results, score
-from pipelines.shards import read_manifest
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json, writing
 
 CODE_VERSION = "1"
@@ -82,7 +82,7 @@ def train(config: Config, clips: list[Motion]) -> tuple[AudioToMotion, list[floa
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=settings.steps, pct_start=0.1)
     losses = []
-    for _ in track(range(settings.steps), description="audio to motion"):
+    for _ in progress(range(settings.steps), "audio to motion"):
         audio, target = _windows(clips, vectors, settings.batch, rng)
         wanted = (target - network.mean) / network.std
         got = network.normalised(audio)
@@ -144,7 +144,7 @@ def video(config: Config, store: Store) -> Record:
         performances = []
         with writing(target) as folder:
             folder.mkdir()
-            for clip in track(clips, description="two-stage videos"):
+            for clip in progress(clips, "two-stage videos"):
                 params, camera = load_lhm(source / clip.name / "smplx_params")
                 with torch.no_grad():
                     canonical = stage1.gaussians(stage1.canonical(clip.encoding))

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from rich.progress import track
 from torch import Tensor
 
 from configs.schema import Config
@@ -26,10 +25,11 @@ from pipelines.checkpoints import load_stage1, load_stage2, weights_file
 from pipelines.crops import shrink
 from pipelines.drawing import draw, generated, sheet
 from pipelines.held_out import HeldOutClip, Performance, held_out_clips
+from pipelines.manifests import read_manifest
 from pipelines.people import PersonFrames, iterate_people
+from pipelines.progress import progress
 from pipelines.provenance import provenance
 from pipelines.scoring import curves, picture_scores, results, score
-from pipelines.shards import read_manifest
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json, writing
 
 CODE_VERSION = "1"
@@ -59,7 +59,7 @@ def evaluate_stage1(config: Config, store: Store) -> Record:
         people = list(iterate_people(store.shards(kind), "test", size))  # type: ignore[arg-type]
         rows: dict[str, list[dict[str, float]]] = {"stage1": [], "stage1_true_body": [], "silhouette": []}
         pictures = []
-        for person in track(people, description="stage 1 on held-out subjects"):
+        for person in progress(people, "stage 1 on held-out subjects"):
             found, strip = _subject(config, stage1, person)
             for name, values in found.items():
                 rows[name].append(values)
@@ -153,7 +153,7 @@ def evaluate_stage2(config: Config, store: Store) -> Record:
             for name in ("videos", "truth"):
                 (folder / name).mkdir(parents=True)
             strips = []
-            for clip in track(clips, description="end-to-end videos"):
+            for clip in progress(clips, "end-to-end videos"):
                 tokens = stage2.generate(clip.encoding, clip.features)
                 video = list(draw(generated(stage2, clip.encoding, tokens), clip.camera, len(clip.truth.transl)))
                 media.write_video(folder / "videos" / f"{clip.name}.mp4", iter(video), clip.fps, clip.audio)

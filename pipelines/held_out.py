@@ -8,7 +8,6 @@ from fractions import Fraction
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from configs.schema import Config
@@ -18,6 +17,7 @@ from pipelines.crops import shrink
 from pipelines.media import SAMPLE_RATE, Picture, Sound
 from pipelines.motions import iterate_motions
 from pipelines.people import decode
+from pipelines.progress import progress
 from pipelines.store import InputRejected, Store
 
 REFERENCE = 0  # the frame both systems are shown
@@ -62,7 +62,7 @@ def held_out_clips(config: Config, store: Store, stage1: Stage1) -> list[HeldOut
     if not motions:
         raise InputRejected("evaluation: the talk shards hold no held-out clip; add talks of more speakers or raise shards.held_out")
     clips = []
-    for motion in track(motions, description="reading held-out clips"):
+    for motion in progress(motions, "reading held-out clips"):
         person = decode(motion.sample, max(size, settings.render_size))
         count = min(settings.max_frames, len(person.images), len(motion.features))
         truth = stage1.body.moved(motion.fit.params[:count], motion.fit.camera.w2c)

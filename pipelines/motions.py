@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+import webdataset
 from torch import Tensor
 
 from pipelines.formats import FitFile, load_fit
 from pipelines.media import Sound
-from pipelines.shards import iterate_shard
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Motion:
 def iterate_motions(folder: Path, split: str) -> Iterator[Motion]:
     """Every clip of a split of the talk shards in `folder`."""
     for shard in sorted(folder.glob(f"{split}-*.tar")):
-        for sample in iterate_shard(shard):
+        for sample in webdataset.WebDataset([str(shard)], shardshuffle=False, empty_check=False):
             about = json.loads(sample["sample.json"])
             with np.load(io.BytesIO(sample["features.npz"]), allow_pickle=False) as npz:
                 features = torch.from_numpy(npz["features"]).float()

@@ -22,9 +22,9 @@ from model.motion import pose_features
 from model.types import SmplxParams
 from pipelines.body import body_hash, face_embedding
 from pipelines.held_out import HeldOutClip, Performance
+from pipelines.manifests import read_manifest
 from pipelines.media import SAMPLE_RATE
 from pipelines.motions import iterate_motions
-from pipelines.shards import read_manifest
 from pipelines.store import Store, hash_json, writing
 
 NECK = 12

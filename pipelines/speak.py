@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from rich.progress import track
 
 from configs.schema import Config
 from model.audio_encoders import make_audio_encoder
@@ -27,9 +26,10 @@ from pipelines.checkpoints import load_stage2, weights_file
 from pipelines.crops import crop, crop_camera, person_box, square_round
 from pipelines.drawing import draw, generated, sheet
 from pipelines.formats import make_camera
+from pipelines.manifests import read_manifest
 from pipelines.media import Picture, Sound
 from pipelines.motions import iterate_motions
-from pipelines.shards import read_manifest
+from pipelines.progress import progress
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json
 
 CODE_VERSION = "1"
@@ -45,7 +45,7 @@ def speak(config: Config, image: Path, audio: Path, out: Path, checkpoint: Path 
     stage2 = load_stage2(config, checkpoint or Store(config))
     frames = animate(config, stage2, picture, sound)
     count = frame_count(sound, config.cut.fps)
-    media.write_video(out, track(frames, description="rendering", total=count), config.cut.fps, sound)
+    media.write_video(out, progress(frames, "rendering", total=count), config.cut.fps, sound)
     return {"frames": count, "seconds": count / float(config.cut.fps), "wall_seconds": time.perf_counter() - start, "video": str(out)}
 
 
