@@ -221,8 +221,11 @@ def _split_long(part: Stretch, shortest: int, longest: int, breaks: Sequence[int
     """Pieces of at most `longest` frames, of about equal length, parted in pauses where there are some nearby."""
     pieces, start = [], part.start
     while (left := part.end - start) > longest:
-        target = start + round(left / math.ceil(left / longest))
-        low, high = max(start + shortest, target - longest // 4), min(start + longest, part.end - shortest)
+        count = math.ceil(left / longest)
+        target = start + round(left / count)
+        # neither this piece nor the rest, in one piece less, may be too long or too short
+        low = max(start + shortest, target - longest // 4, part.end - (count - 1) * longest)
+        high = min(start + longest, part.end - shortest)
         nearby = [b for b in breaks if low <= b <= high]
         if nearby:
             cut = min(nearby, key=lambda b: abs(b - target))
