@@ -83,7 +83,7 @@ def fit(
             if on_step is not None:
                 on_step(len(energies), total)
     with torch.no_grad():
-        return FitResult(problem.params(), problem.focal().item(), problem.residual(), torch.stack(energies))
+        return FitResult(problem.params().detach(), problem.focal().item(), problem.residual(), torch.stack(energies))
 
 
 def cosine_basis(frames: int, fps: float) -> Tensor:
@@ -221,7 +221,7 @@ class _Problem:
         return 0.5 * (angles + SMOOTH_PLACES_WEIGHT * places + face)
 
     def _starting_place(self) -> Tensor:  # [T, 3]
-        """Translation that puts the mean pose's shoulders where they are seen, at the depth that the torso's size tells."""
+        """Translation that puts the mean pose's shoulders where they are seen, at the depth that the torso says."""
         pixels, metres = self.seen.torso_pixels, self.seen.torso_metres
         whole = ~(pixels.isnan().any(-1).any(-1) | metres.isnan().any(-1).any(-1))
         if not whole.any():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +48,16 @@ def body_hash(config: Config) -> str:
     return hash_file(body_file(config))
 
 
+def is_embedded(digest: str) -> bool:
+    """Whether a body file's hash is that of the body which ships with the project."""
+    return digest == hash_file(_embedded("SMPLX_NEUTRAL.npz"))
+
+
+def embedding_hash() -> str:
+    """Identity of the shipped face embedding, from which that of any body comes."""
+    return hash_file(_embedded("face_landmarks.npz"))
+
+
 def body_record(config: Config, store: Store) -> Record:
     """Validate the body file and note its facts and a preview; the file itself stays where it is."""
     path = body_file(config)
@@ -59,7 +68,7 @@ def body_record(config: Config, store: Store) -> Record:
         preview = store.body / "preview.png"
         _write_preview(body, preview)
         counts = {"vertices": len(body.template), "faces": len(body.faces), "joints": JOINTS}
-        return {"path": str(path), "hash": digest, "embedded": _is_embedded(digest), **counts, "preview": str(preview)}
+        return {"path": str(path), "hash": digest, "embedded": is_embedded(digest), **counts, "preview": str(preview)}
 
     return store.once("body_model", "body", CODE_VERSION, digest, [store.body / "preview.png"], work)
 
@@ -74,7 +83,7 @@ def face_embedding(body: Body, body_hash: str) -> FaceEmbedding:
     with np.load(_embedded("face_landmarks.npz"), allow_pickle=False) as npz:
         barycentric, offset = npz["barycentric"].astype(np.float32), npz["offset"].astype(np.float32)
         shipped = FaceEmbedding(npz["faces"].astype(np.int64), barycentric, offset)
-    if _is_embedded(body_hash):
+    if is_embedded(body_hash):
         return shipped
     source = Body.load(_embedded("SMPLX_NEUTRAL.npz"))
     corners = source.template.numpy()[source.faces[shipped.faces]]
@@ -156,15 +165,6 @@ def _check(body: Body, path: Path) -> None:
     expect(int(body.faces.max()) < vertices, f"faces of vertices below {vertices}, got {body.faces.max()}")
     sums = body.skin_weights.sum(1)
     expect(bool(torch.allclose(sums, torch.ones_like(sums), atol=1e-2)), "skinning weights that sum to 1 per vertex")
-
-
-@lru_cache
-def _embedded_hash() -> str:
-    return hash_file(_embedded("SMPLX_NEUTRAL.npz"))
-
-
-def _is_embedded(digest: str) -> bool:
-    return digest == _embedded_hash()
 
 
 def _embedded(name: str) -> Path:
