@@ -60,8 +60,9 @@ def plan_windows(frames: int, window: int, overlap: int = OVERLAP) -> list[tuple
 
 
 def frames_of(observations: Observations, start: int, end: int) -> Observations:
-    values: dict[str, Any] = {f.name: getattr(observations, f.name) for f in fields(observations)}
-    return replace(observations, **{n: v[start:end] for n, v in values.items() if isinstance(v, Tensor)})
+    values = ((f.name, getattr(observations, f.name)) for f in fields(observations))
+    cut: dict[str, Any] = {name: value[start:end] for name, value in values if isinstance(value, Tensor)}
+    return replace(observations, **cut)
 
 
 def join(before: FitResult, after: FitResult, overlap: int) -> FitResult:
