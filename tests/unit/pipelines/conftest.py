@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -55,6 +56,33 @@ def make_config(tmp_path, tiny_settings):
         return Config.model_validate({"workspace": str(tmp_path / "workspace"), **tiny_settings, **merged})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def corpus_folder(tmp_path_factory, tiny_settings, body, write_people, write_talks) -> Path:
+    """A workspace with rendered scans, talks and all shards; copy it (`corpus`)."""
+    from pipelines.scans import list_subjects, render_scan
+    from pipelines.shards import write_idol_shards, write_scan_shards, write_talk_shards
+
+    root = tmp_path_factory.mktemp("corpus")
+    scans = {**tiny_settings["scans"], "root": str(write_people(root / "people", body))}
+    config = Config.model_validate({**tiny_settings, "workspace": str(root / "workspace"), "scans": scans})
+    store = Store(config)
+    for subject in list_subjects(config, store):
+        assert render_scan(config, store, subject).status == "ok"
+    write_talks(store, body)
+    for write in (write_scan_shards, write_talk_shards, write_idol_shards):
+        assert write(config, store).status == "ok"
+    return root
+
+
+@pytest.fixture
+def corpus(corpus_folder, make_config) -> tuple[Config, Store]:
+    """Configuration and store of this test's own copy of the corpus."""
+    config = make_config(scans={"root": str(corpus_folder / "people")})
+    store = Store(config)
+    shutil.copytree(corpus_folder / "workspace", store.root)
+    return config, store
 
 
 @pytest.fixture(scope="session")

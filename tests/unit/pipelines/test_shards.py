@@ -1,0 +1,170 @@
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.crops import crop, crop_camera, person_box, square_round
+from pipelines.datasets import Draw, ScanViews, TalkWindows
+from pipelines.manifests import read_manifest
+from pipelines.people import People, decode, iterate_people
+from pipelines.scans import look_at
+from pipelines.shards import Sample, pack, write_scan_shards, write_talk_shards
+from pipelines.splits import split_of
+from pipelines.store import InputRejected, hash_file
+
+
+def test_splits_are_by_identity_and_the_manifest_says_so(corpus):
+    config, store = corpus
+    for kind, samples in (("scans", 3), ("talks", 2)):
+        manifest = read_manifest(store, kind)
+        assert manifest["samples"] == samples == sum(map(len, manifest["splits"].values()))
+        for split, groups in manifest["groups"].items():
+            assert groups
+            assert all(split_of(group, config.shards.held_out) == split for group in groups)
+        assert not set(manifest["groups"]["train"]) & set(manifest["groups"]["test"])
+        assert manifest["versions"]["body"]
+    assert read_manifest(store, "idol")["samples"] == 0
+
+
+def test_the_same_samples_give_the_same_bytes(tmp_path):
+    def write(name):
+        folder = tmp_path / name
+        folder.mkdir()
+        samples = [Sample(f"s{i}", f"s{i}", lambda i=i: {"a.bin": bytes([i]) * 400, "b.json": b"{}"}) for i in (2, 0, 1)]
+        return pack(folder, samples, 0.5, 0.001, []), {p.name: hash_file(p) for p in folder.iterdir()}
+
+    assert write("one") == write("two")
+    manifest, files = write("three")
+    assert sorted(name for names in manifest["shards"].values() for name in names) == sorted(files)
+    assert max(len(v) for v in manifest["shards"].values()) > 1, "target size begins new shards"
+    with tarfile.open(tmp_path / "three" / sorted(files)[0]) as tar:
+        assert {(m.mtime, m.uname, m.uid) for m in tar.getmembers()} == {(0, "", 0)}
+
+
+def test_an_unreadable_sample_is_left_out_with_its_reason(tmp_path):
+    def fail():
+        raise InputRejected("broken file")
+
+    manifest = pack(tmp_path, [Sample("a", "a", fail), Sample("b", "b", lambda: {"x.bin": b"1"})], 0.0, 1.0, [])
+    assert manifest["splits"]["train"] == ["b"]
+    assert manifest["left_out"] == [{"id": "a", "reason": "broken file"}]
+
+
+def test_clips_without_a_fit_are_listed_and_the_rest_packed(corpus):
+    config, store = corpus
+    clip = store.clips(store.talks()[0])[0]
+    (clip / "fit.npz").unlink()
+    facts = write_talk_shards(config, store).facts
+    assert facts["samples"] == 1
+    assert "fit.npz" in facts["left_out"][0]["reason"]
+
+
+def test_a_second_run_does_nothing(corpus):
+    config, store = corpus
+    before = {p: p.stat().st_mtime_ns for p in store.shards("scans").iterdir()}
+    record = write_scan_shards(config, store)
+    assert {p: p.stat().st_mtime_ns for p in store.shards("scans").iterdir()} == before
+    assert record.facts["hash"] == read_manifest(store, "scans")["hash"]
+
+
+def test_talk_sample_holds_all_that_the_contract_names(corpus):
+    _, store = corpus
+    with tarfile.open(next(store.shards("talks").glob("train-*.tar"))) as tar:
+        names = {m.name.split(".", 1)[1] for m in tar.getmembers()}
+    assert names == {"clip.mp4", "mask.npz", "fit.npz", "features.npz", "audio.wav", "clip.json", "sample.json"}
+
+
+def test_decoded_frames_lie_under_the_projected_body(corpus, body):
+    _, store = corpus
+    for kind in ("talks", "scans"):
+        person = next(iterate_people(store.shards(kind), "train", 48))
+        assert person.images.shape[1:] == (48, 48, 4)
+        joints = body.joints(person.params)[:, [12, 15]]  # neck and head
+        pixels, _ = person.cameras.project(joints)
+        x, y = pixels.floor().long().unbind(-1)
+        frames = torch.arange(len(person.images))[:, None].expand_as(x)
+        assert (person.images[frames, y, x, 3] > 100).all()
+        corner = person.images[:, 0, 0]
+        assert (corner[..., :3] == 255).all(), "background is white"
+        assert (corner[..., 3] == 0).all()
+
+
+def test_cropping_moves_the_camera_with_the_picture():
+    camera = look_at(torch.zeros(3), 0.3, 0.1, 4.0, 300.0, 128)
+    point = torch.tensor([[0.2, 0.3, 0.1]])
+    x, y = camera.project(point)[0][0].tolist()
+    picture = np.zeros((128, 128, 4), np.uint8)
+    picture[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2] = 255
+    square = square_round((30, 10, 110, 120), 128, 128)
+    cropped = crop(picture, square, 64)
+    u, v = crop_camera(camera, square, 64).project(point)[0][0].tolist()
+    rows, columns = np.nonzero(cropped[..., 3].numpy() > 60)
+    assert abs(columns.mean() + 0.5 - u) < 1
+    assert abs(rows.mean() + 0.5 - v) < 1
+
+
+def test_a_person_cut_by_the_edge_is_not_lifted_from_it():
+    left, top, side = square_round((40, 50, 90, 128), 128, 128, margin=0.2)
+    assert top + side == 128
+    assert square_round(None, 64, 96) == (-16, 0, 96)
+    assert person_box(np.zeros((4, 4), np.uint8)) is None
+    assert left >= 0
+
+
+def test_batches_follow_from_seed_step_and_process(corpus):
+    _, store = corpus
+    people = [People(store.shards(k), "train", 48) for k in ("scans", "talks", "idol")]
+    make = lambda **k: ScanViews(people, Draw(**{"seed": 1, "batch": 2, **k}), 3, 48, 32)  # noqa: E731
+    stream = iter(make())
+    first, second = next(stream), next(stream)
+    torch.testing.assert_close(next(iter(make(start=1))).views, second.views, msg="a run resumed at step 1 sees step 1")
+    assert not torch.equal(first.views, make(rank=1).at(0).views)
+    assert first.image.shape == (2, 3, 48, 48)
+    assert first.views.shape == (2, 3, 32, 32, 3)
+    assert first.cameras.size.unique().tolist() == [32]
+    small = torch.nn.functional.interpolate(first.image, (32, 32), mode="bilinear", antialias=True)
+    torch.testing.assert_close(small.movedim(1, -1), first.views[:, 0], atol=1e-5, rtol=0, msg="first target is the input")
+
+
+def test_windows_carry_audio_round_every_frame(corpus):
+    _, store = corpus
+    talks = People(store.shards("talks"), "train", 48)
+    batch = TalkWindows(talks, Draw(0, 3), 12, 4, 2, 3, 48, 32).at(0)
+    features = talks.cache[0].features
+    assert batch.audio.shape == (3, 12 + 8, features.shape[1])
+    assert batch.params.transl.shape == (3, 12, 3)
+    assert batch.frame_images.shape == (3, 2, 3, 48, 48)
+    assert (batch.frames >= 3).all(), "seed frames are not drawn"
+    for i in range(3):  # find the window in the clip by its motion, then compare its audio
+        match = (talks.cache[0].params.body_pose[:, 15] - batch.params.body_pose[i, 0, 15]).abs().sum(-1).argmin().item()
+        torch.testing.assert_close(batch.audio[i, 4 : 4 + 12], features[match : match + 12])
+
+
+def test_too_short_clips_are_refused_with_one_line(corpus):
+    _, store = corpus
+    with pytest.raises(ValueError, match="1000 frames or more"):
+        TalkWindows(People(store.shards("talks"), "train", 16), Draw(0, 1), 1000, 4, 1, 4, 16, 16)
+
+
+def test_a_corpus_too_large_for_memory_is_streamed(corpus):
+    _, store = corpus
+    streamed = People(store.shards("scans"), "train", 32, seed=3, limit_mb=0.001, workers=0)
+    assert streamed.cache is None
+    rng = np.random.default_rng(0)
+    ids = [streamed.pick(rng).id for _ in range(20)]
+    assert set(ids) == {"0124", "0126"}
+    again = People(store.shards("scans"), "train", 32, seed=3, limit_mb=0.001, workers=0)
+    assert [again.pick(rng).id for _ in range(20)] == ids
+
+
+def test_decode_takes_the_samples_that_the_shards_hold(corpus):
+    _, store = corpus
+    with tarfile.open(next(store.shards("scans").glob("test-*.tar"))) as tar:
+        members = {m.name.split(".", 1)[1]: tar.extractfile(m).read() for m in tar.getmembers()}
+    person = decode(members, 32)
+    assert person.id == "0125" == json.loads(members["sample.json"])["group"]
+    assert np.load(io.BytesIO(members["smplx.npz"]), allow_pickle=False)["betas"].shape == (10,)
+    assert set(person.inputs.tolist()) == {0, 4}, "the front views alone are shown to the encoder"

@@ -1,0 +1,235 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+
+import numpy as np
+import psutil
+import pytest
+import torch
+import yaml
+
+from configs.schema import LossConfig
+from pipelines.checkpoints import load_stage1, load_stage2, read_about, run_id, save_weights, weights_file
+from pipelines.launch import run_training
+from pipelines.processes import ProcessFailed
+from pipelines.tasks import make_task
+from pipelines.train import _ahead
+from pipelines.training_log import TrainingLog, learning_rate
+
+
+@pytest.fixture
+def stage1_weights(corpus):
+    """The corpus with untrained stage-1 weights in place, for what needs a file and no training."""
+    config, store = corpus
+    torch.manual_seed(0)
+    task = make_task("stage1", config, store)
+    about = {"stage": "stage1", "config": config.model_dump(mode="json"), "body": _body(config)}
+    save_weights(weights_file(store, "stage1"), task.network, about)
+    return config, store
+
+
+def _body(config):
+    from pipelines.body import body_hash
+
+    return body_hash(config)
+
+
+def test_stage1_learns_one_batch(corpus):
+    config, store = corpus
+    torch.manual_seed(0)
+    task = make_task("stage1", config, store)
+    batch = task.batches(_draw()).at(0)
+    optimizer = torch.optim.Adam(task.parameters(), 3e-3)
+    totals = []
+    for _ in range(12):
+        torch.manual_seed(0)
+        losses = task(batch, 0.0)
+        optimizer.zero_grad()
+        losses["total"].backward()
+        optimizer.step()
+        totals.append(losses["total"].item())
+    assert totals[-1] < 0.7 * totals[0]
+    assert {"l1", "ssim", "mask", "smplx", "vertices", "regulariser"} <= set(losses)
+    late = task(batch, 0.9)
+    assert {"l1_predicted", "ssim_predicted", "mask_predicted"} <= set(late)
+    figures, picture = task.validate()
+    assert all(np.isfinite(list(figures.values())))
+    assert picture.ndim == 3
+
+
+def test_stage2_learns_motion_and_leaves_stage1_alone(stage1_weights):
+    config, store = stage1_weights
+    motion = LossConfig(l1=0, ssim=0, mask=0, token=0, regulariser=0)
+    config = config.model_copy(update={"stage2_training": config.stage2_training.model_copy(update={"loss": motion})})
+    torch.manual_seed(0)
+    task = make_task("stage2", config, store)
+    before = {k: v.clone() for k, v in task.network.stage1.state_dict().items()}
+    batch = task.batches(_draw()).at(0)
+    learned = [p for p in task.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(learned, 1e-3)
+    totals = []
+    for _ in range(50):
+        torch.manual_seed(0)
+        losses = task(batch, 0.0)
+        optimizer.zero_grad()
+        losses["total"].backward()
+        optimizer.step()
+        totals.append(losses["total"].item())
+    print(totals)
+    assert totals[-1] < 0.7 * totals[0]
+    after = task.network.stage1.state_dict()
+    assert all(torch.equal(v, after[k]) for k, v in before.items())
+    assert task.about() == {"audio_dim": 12}
+    figures, _ = task.validate()
+    assert figures["frozen_joints_mm"] > 0
+
+
+def _draw():
+    from pipelines.datasets import Draw
+
+    return Draw(0, 2, 0, 0, 3)
+
+
+def test_weights_carry_what_made_them_and_refuse_another_body(stage1_weights, tmp_path, monkeypatch):
+    config, store = stage1_weights
+    path = weights_file(store, "stage1")
+    assert read_about(path)["config"]["stage1"]["width"] == 32
+    # sizes come from the file, not from the configuration in use
+    network = load_stage1(config.model_copy(update={"stage1": config.stage1.model_copy(update={"width": 64})}), path)
+    assert network.config.width == 32
+    assert not network.training
+    with pytest.raises(ValueError, match="weights of stage2"):
+        load_stage2(config, path)
+    with pytest.raises(ValueError, match="train stage2 first"):
+        load_stage2(config, store)
+    (tmp_path / "junk.safetensors").write_bytes(b"junk" * 10)
+    with pytest.raises(ValueError, match="something else"):
+        load_stage1(config, tmp_path / "junk.safetensors")
+    monkeypatch.setattr("pipelines.checkpoints.body_hash", lambda config: "other")
+    with pytest.raises(ValueError, match="trained with body"):
+        load_stage1(config, store)
+
+
+def test_a_run_is_named_by_all_that_it_depends_on(stage1_weights):
+    config, store = stage1_weights
+    same = run_id(config, store, "stage1")
+    assert run_id(config.model_copy(update={"fit": config.fit.model_copy(update={"window": 7})}), store, "stage1") == same
+    assert run_id(config.model_copy(update={"seed": 5}), store, "stage1") != same
+    stage2 = run_id(config, store, "stage2")
+    weights_file(store, "stage1").write_bytes(b"other")
+    assert run_id(config, store, "stage2") != stage2
+
+
+def test_learning_rate_warms_up_and_falls():
+    rates = [learning_rate(i, 100, 10, 1.0) for i in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] < 0.06
+    assert all(a >= b for a, b in pairwise(rates[10:]))
+
+
+def test_a_resumed_log_drops_what_will_be_made_again(tmp_path):
+    first = TrainingLog(tmp_path, "stage1", 0, 6, lambda line: None)
+    for step in (1, 2, 3):
+        first.losses(step, {"total": 1.0 / step}, 0.1)
+    first.path.write_text(first.path.read_text() + '{"step": 4, "tot')  # killed while it wrote
+    second = TrainingLog(tmp_path, "stage1", 2, 6, lambda line: None)
+    assert [json.loads(line)["step"] for line in second.path.read_text().splitlines()] == [1, 2]
+
+
+def test_a_fault_in_the_data_reaches_the_training_loop():
+    def batches():
+        yield 1
+        raise ValueError("broken shard")
+
+    stream = _ahead(batches())
+    assert next(stream) == 1
+    with pytest.raises(ValueError, match="broken shard"):
+        next(stream)
+
+
+@pytest.mark.slow
+def test_training_ends_with_all_its_outputs_and_a_second_run_does_nothing(corpus):
+    config, store = corpus
+    lines = []
+    record = run_training(config, store, "stage1", lines.append)
+    folder = store.checkpoint("stage1")
+    assert record.status == "ok"
+    assert record.facts["step"] == 6
+    assert [json.loads(x)["step"] for x in (folder / "metrics.jsonl").read_text().splitlines() if "total" in x] == [1, 2, 3, 4, 5, 6]
+    assert any("step 6/6" in line for line in lines)
+    assert list((folder / "tensorboard").iterdir())
+    assert list((folder / "pictures").glob("*.png"))
+    assert set(read_about(weights_file(store, "stage1"))) >= {"config", "body", "data", "commit", "step"}
+    second = []
+    assert run_training(config, store, "stage1", second.append) == record
+    assert not second
+    record = run_training(config, store, "stage2", lines.append)
+    assert record.status == "ok"
+    network = load_stage2(config, store)
+    assert network.audio_dim == 12
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_from_its_last_state_and_ends_as_if_never_stopped(corpus, tmp_path):
+    config, store = corpus
+    config = config.model_copy(update={"stage1_training": config.stage1_training.model_copy(update={"steps": 8})})
+    config_file = tmp_path / "config.yaml"
+    config_file.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    code = (
+        "import sys; from configs.schema import load_config; from pipelines.store import Store; "
+        "from pipelines.launch import run_training; c = load_config(sys.argv[1]); "
+        "run_training(c, Store(c), 'stage1', lambda line: print(line, flush=True))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(config_file)], stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if "step 5/8" in line:  # states of steps 2 and 4 are on disk
+            break
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    _, alive = psutil.wait_procs(family, timeout=15)
+    assert not alive, "the workers noticed that their launcher was killed"
+    lines = []
+    record = run_training(config, store, "stage1", lines.append)
+    assert any("goes on from step 4/8" in line for line in lines)
+    assert record.facts["resumed_from"] == 4
+    steps = [json.loads(x)["step"] for x in (store.checkpoint("stage1") / "metrics.jsonl").read_text().splitlines() if "total" in x]
+    assert steps == [1, 2, 3, 4, 5, 6, 7, 8]
+    interrupted = {k: v.clone() for k, v in load_stage1(config, store).state_dict().items()}
+    for folder in (store.checkpoint("stage1"), store.inside("records", "train_stage1")):
+        _remove(folder)
+    run_training(config, store, "stage1", lines.append)
+    whole = load_stage1(config, store).state_dict()
+    worst = max((whole[k].float() - v.float()).abs().max().item() for k, v in interrupted.items())
+    assert worst < 1e-4, "data, chance and learning rate follow from the step"
+
+
+def _remove(folder):
+    import shutil
+
+    shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_ends_the_run_with_an_error_and_no_leftovers(corpus):
+    config, store = corpus
+    config = config.model_copy(update={"stage1_training": config.stage1_training.model_copy(update={"steps": 400, "processes": 2})})
+    killed = []
+
+    def kill_one(line):
+        if " step 1/" in line and not killed:
+            workers = [p for p in psutil.Process().children(recursive=True) if "pipelines.train" in " ".join(p.cmdline())]
+            workers = [p for p in workers if "torch.distributed.run" not in " ".join(p.cmdline())]
+            assert len(workers) == 2
+            killed.extend(workers)
+            os.kill(workers[1].pid, signal.SIGKILL)
+
+    with pytest.raises(ProcessFailed):
+        run_training(config, store, "stage1", kill_one)
+    time.sleep(0.5)
+    assert killed
+    assert not [p for p in killed if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
