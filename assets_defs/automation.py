@@ -92,12 +92,17 @@ def refresh_schedule(context: ScheduleEvaluationContext, settings: Settings) -> 
     """Each hour: shards → checkpoints → evaluation, if talks or scans changed since the shards were written."""
     config, store = settings.load()
     graph = context.repository_def.asset_graph if context.repository_def else _graph()
-    changed = changed_shards(context.instance, graph, config, store)
+    return refresh(context.instance, graph, config, store)
+
+
+def refresh(instance: DagsterInstance, graph: Any, config: Config, store: Store) -> RunRequest | SkipReason:
+    """One run for one change: the run key is the hash of what the shards would be made from."""
+    changed = changed_shards(instance, graph, config, store)
     if not changed:
         return SkipReason("talks and scans have not changed since the shards were written")
-    versions = {name: input_tags(context.instance, graph, AssetKey(name), None) for name in SHARDS}
-    context.log.info("; ".join(f"{name}: {reason}" for name, reason in changed.items()))
-    return RunRequest(run_key=hash_json(versions))
+    versions = {name: input_tags(instance, graph, AssetKey(name), None) for name in SHARDS}
+    settings = {name: external_inputs(name, config, store) for name in SHARDS}
+    return RunRequest(run_key=hash_json([versions, settings]), tags={"speech_avatar/because": "-".join(changed)})
 
 
 def changed_shards(instance: DagsterInstance, graph: Any, config: Config, store: Store) -> dict[str, str]:

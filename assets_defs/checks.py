@@ -9,6 +9,7 @@ import tarfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, PreviewWarning, asset_check
 
@@ -125,7 +126,7 @@ def _confidence(fits: dict[str, bytes], share: float = 0.0) -> AssetCheckResult:
     found = {name: round(mean_confidence(data), 4) for name, data in fits.items()}
     good = sum(value >= MIN_CONFIDENCE for value in found.values())
     worst = dict(sorted(found.items(), key=lambda item: item[1])[:20])
-    about = {"clips": len(found), "good": good, "asked": MIN_CONFIDENCE, "lowest": worst}
+    about: dict[str, Any] = {"clips": len(found), "good": good, "asked": MIN_CONFIDENCE, "lowest": worst}
     return AssetCheckResult(passed=good > 0 and good >= share * len(found), metadata=about)
 
 

@@ -95,12 +95,11 @@ def present_version(
         return None
     if keys is None:
         return newest.get(DATA_VERSION_TAG)
-    one = graph.get(key).partitions_def is not None
-    names = [partition] if one else keys.get_partition_keys(dynamic_partitions_store=instance)
+    names = [partition] if partition else list(keys.get_partition_keys(dynamic_partitions_store=instance))
     if len(names) >= MANY_PARTITIONS:
         return newest.get(DATA_VERSION_TAG)
     found = instance.event_log_storage.get_latest_tags_by_partition(
-        parent, DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], asset_partitions=list(names)
+        parent, DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], asset_partitions=names
     )
     return hashlib.sha256("".join(found[n][DATA_VERSION_TAG] for n in sorted(found)).encode()).hexdigest()
 

@@ -115,7 +115,7 @@ def render_scan(config: Config, store: Store, subject: str) -> Record:
         if subject == "broken":
             raise InputRejected("scan broken: expected SMPL-X parameters, got none")
         with writing(target) as temporary:
-            np.savez(temporary, betas=np.zeros(10))
+            np.savez(temporary, betas=np.full(10, float(config.scans.views)))
         return {"views": config.scans.views, "path": str(target)}
 
     return store.once("scan_renders", subject, "1", hash_json(config.scans.model_dump()), [target], work)

@@ -1,0 +1,111 @@
+"""The inbox sensor takes a new talk, that talk alone; the schedule refreshes when data changed."""
+
+import pytest
+from dagster import RunRequest, SkipReason, build_sensor_context, materialize
+
+from assets_defs.automation import inbox_sensor, refresh
+from assets_defs.definitions import defs
+from assets_defs.resources import Settings
+
+
+def tick(bench):
+    """One tick, as the daemon does it: partitions added, requested runs executed; returns the talks that ran."""
+    context = build_sensor_context(
+        instance=bench.instance, repository_def=defs.get_repository_def(), resources={"settings": Settings()}
+    )
+    result = inbox_sensor(context)
+    for request in result.dynamic_partitions_requests:
+        bench.instance.add_dynamic_partitions("talks", list(request.partition_keys))
+    job = defs.resolve_job_def("talk")
+    for request in result.run_requests:
+        job.execute_in_process(
+            instance=bench.instance,
+            partition_key=request.partition_key,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+    return {request.partition_key: request.run_key for request in result.run_requests}
+
+
+def schedule(bench):
+    return refresh(bench.instance, defs.resolve_asset_graph(), *Settings().load())
+
+
+def make(bench, *names):
+    selected = [a for a in defs.assets if a.key.to_user_string() in names]
+    assert materialize(
+        list(defs.assets),
+        selection=[a.key for a in selected],
+        instance=bench.instance,
+        resources={"settings": Settings()},
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    ).success
+
+
+@pytest.fixture
+def two_talks(bench):
+    make(bench, "body_model")
+    bench.drop("a")
+    bench.drop("b")
+    assert set(tick(bench)) == {"a", "b"}
+    return bench
+
+
+def test_a_dropped_file_is_processed_alone(two_talks):
+    bench = two_talks
+    before = bench.versions()
+    assert {name for name, talk in before if talk == "a"} == {"talk_videos", "talk_clips", "clip_fits", "clip_audio_features"}
+    assert tick(bench) == {}
+    bench.drop("c")
+    assert set(tick(bench)) == {"c"}
+    after = bench.versions()
+    assert {unit: after[unit] for unit in before} == before
+    assert {talk for name, talk in after if name == "clip_fits"} == {"a", "b", "c"}
+    assert tick(bench) == {}
+
+
+def test_a_changed_file_runs_again_a_touched_one_does_not(two_talks):
+    bench = two_talks
+    bench.drop("a", "good").touch()
+    assert tick(bench) == {}
+    before = bench.versions()
+    bench.drop("a", "good but another")
+    assert set(tick(bench)) == {"a"}
+    after = bench.versions()
+    assert after["clip_fits", "a"] != before["clip_fits", "a"]
+    assert after["clip_fits", "b"] == before["clip_fits", "b"]
+
+
+def test_a_rejected_file_is_judged_once(two_talks):
+    bench = two_talks
+    bench.drop("c", "bad")
+    first = tick(bench)
+    assert set(first) == {"c"}
+    assert tick(bench) == {}
+    bench.drop("c", "good at last")
+    second = tick(bench)
+    assert set(second) == {"c"}
+    assert second["c"] != first["c"], "a run key stands for one content"
+    assert ("clip_fits", "c") in bench.versions()
+
+
+def test_refresh_only_when_talks_or_scans_changed(two_talks):
+    bench = two_talks
+    make(bench, "scan_renders")
+    assert isinstance(schedule(bench), RunRequest)
+    make(bench, "talk_shards", "scan_shards", "idol_shards")
+    assert isinstance(schedule(bench), SkipReason)
+    bench.drop("c")
+    tick(bench)
+    first, second = schedule(bench), schedule(bench)
+    assert isinstance(first, RunRequest)
+    assert first.run_key == second.run_key, "one change asks for one run"
+    make(bench, "talk_shards")
+    assert isinstance(schedule(bench), SkipReason)
+    bench.configure(scans={"views": 3})
+    make(bench, "scan_renders")
+    assert isinstance(schedule(bench), RunRequest)
+
+
+def test_refresh_waits_for_data(bench):
+    assert isinstance(schedule(bench), SkipReason)
