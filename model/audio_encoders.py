@@ -88,7 +88,7 @@ class Wav2Vec2Encoder:
         for start in range(0, total, window):
             count = min(window, total - start)
             first, last = max(start - context, 0), min(start + count + context, total)
-            piece = audio[first * STRIDE : (last - 1) * STRIDE + FIELD]
+            piece = audio[first * STRIDE : (last - 1) * STRIDE + FIELD if last < total else None]
             piece = np.pad(piece, (0, max(FIELD - len(piece), 0)))
             with self._torch.inference_mode():
                 states = self._model(self._torch.from_numpy(piece)[None].to(device)).last_hidden_state[0]
