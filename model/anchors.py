@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from model.body import HANDS, JOINT_NAMES, Body, SurfacePoints
 from model.geometry import ancestors, blend_rotations, quaternion_from_rotation
+from model.surface_sampling import sample_surface
 from model.types import SmplxParams
 
 FACE_RADIUS = 0.12  # metres round the middle of eyes and mouth
-DENSITY = {"face": 8.0, "head": 2.0, "hands": 4.0, "trunk_and_arms": 1.5, "legs": 0.8}  # anchors per area, relative
+DENSITY = {"face": 10.0, "head": 2.0, "hands": 4.0, "trunk_and_arms": 1.5, "legs": 0.7}  # anchors per area, relative
 WARP = 0.5  # how far triplane coordinates follow the anchors' density instead of plain distance, 0..1
 
 
@@ -47,7 +48,7 @@ class Anchors(nn.Module):
         area = np.linalg.norm(cross, axis=1) / 2
         region = face_regions(body)
         density = np.select([region == name for name in DENSITY], list(DENSITY.values()))
-        picked, barycentric = sample_surface(area * density, count)
+        picked, barycentric = sample_surface(corners, density, count)
         spacing = np.sqrt((area * density).sum() / (count * density[picked]))
         normals = _interpolated_normals(template, triangles, cross, picked, barycentric)
         frames = _frames(normals)
@@ -108,16 +109,6 @@ def face_regions(body: Body) -> NDArray[np.str_]:
     hands = weights[:, [*HANDS["left"], *HANDS["right"]]].sum(1) > 0.5
     legs = weights[:, leg_joints].sum(1) > 0.5
     return np.select([face, head, hands, legs], ["face", "head", "hands", "legs"], "trunk_and_arms")
-
-
-def sample_surface(weight: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """`count` triangles [N] with barycentric weights [N, 3], one from each of N equal shares of `weight`."""
-    rng = np.random.default_rng(0)
-    total = np.cumsum(weight)
-    picked = np.searchsorted(total, (np.arange(count) + rng.uniform(size=count)) / count * total[-1], side="right")
-    root, along = np.sqrt(rng.uniform(size=count)), rng.uniform(size=count)
-    barycentric = np.stack([1 - root, root * (1 - along), root * along], 1)
-    return np.minimum(picked, len(weight) - 1).astype(np.int64), barycentric
 
 
 def triplane_coordinates(

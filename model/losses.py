@@ -87,7 +87,7 @@ def offset_penalty(offsets: Tensor, free: float = 0.03) -> Tensor:
 
 
 def scale_penalty(scales: Tensor, spacing: Tensor) -> Tensor:
-    """Squared excess of Gaussians [B, N, 3] over twice the anchors' spacing [N], and over 4 in length ÷ width → [B, N]."""
+    """Squared excess of Gaussians [B, N, 3] over twice the anchors' spacing [N], and over 4 in slenderness → [B, N]."""
     excess = F.relu(scales / spacing[:, None] - 2).square().sum(-1)
     longest = scales.amax(-1) / scales.median(-1).values.clamp(min=1e-6)
     return excess + F.relu(longest - 4).square()

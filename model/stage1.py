@@ -22,13 +22,14 @@ from model.layers import Block
 from model.smplx_tokens import SmplxDecoder, SmplxQueries
 from model.triplane import Triplane, sample_planes
 from model.types import AvatarTokens, Camera, GaussianCloud, SmplxParams, TensorGroup
-from model.visibility import picture_places
+from model.visibility import ColorFill, picture_places
 
 FEATURES = 64  # learned features of an anchor, before its four picture values
-PICTURE = 4  # last anchor features: RGB of the picture at the anchor and how well it is seen
+PICTURE = 4  # last anchor features: RGB (the picture's where the anchor is seen, else a guess), and how well it is seen
 ANCHOR_CODE = 16  # learned channels that tell anchors apart
-SCALE_SHAPE = (0.75, 0.75, 0.35)  # initial Gaussian, in units of the anchor spacing: flat on the surface
+SCALE_SHAPE = (0.6, 0.6, 0.3)  # initial Gaussian, in units of the anchor spacing: flat on the surface
 SCALE_RANGE = 1.5  # largest change of the log scale
+OFFSET_GAIN = 0.25  # offsets learn more slowly than colours: a Gaussian off its place hides another
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Encoding(TensorGroup):
     tokens: AvatarTokens  # smplx [B, K, d], triplane [B, 3, C, R, R]
     params: SmplxParams  # [B] in the camera frame of the picture
     image_tokens: Tensor  # [B, P, d]
-    pixels: Tensor  # [B, N, P'] what the picture shows at each anchor, zero where it is hidden
+    pixels: Tensor  # [B, N, P'] what the picture shows at each anchor; zero where hidden, but for the guessed colour
     focal_over_size: Tensor  # [B] of the picture's camera
     principal: Tensor  # [B, 2] principal point from the picture's centre, in picture sides
 
@@ -52,6 +53,7 @@ class Stage1(nn.Module):
         width, heads, channels = config.width, config.heads, config.triplane_channels
         pixel_inputs = config.pixel_channels + PICTURE + 1
         self.anchors = Anchors(body, config.gaussians, config.triplane_radius)
+        self.color_fill = ColorFill(self.anchors.points.rest)
         self.image_encoder = make_image_encoder(config.image, width, heads, config.pixel_channels)
         self.queries = SmplxQueries(config.smplx_tokens, config.smplx_layers, width, heads)
         self.smplx_decoder = SmplxDecoder(body, width)
@@ -61,7 +63,7 @@ class Stage1(nn.Module):
         self.fusion = nn.ModuleList(Block(width, heads, cross=True) for _ in range(config.fusion_layers))
         self.fusion_norm = nn.RMSNorm(width, eps=1e-6)
         self.whole = nn.Linear(width, channels)  # what concerns all anchors: light, skin, clothes as a whole
-        self.anchor_code = nn.Parameter(torch.randn(config.gaussians, ANCHOR_CODE) * 0.1)
+        self.anchor_code = nn.Parameter(torch.randn(config.gaussians, ANCHOR_CODE) * 0.02)
         inputs = 3 * channels + pixel_inputs + ANCHOR_CODE
         hidden = 2 * FEATURES
         self.anchor_features = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, FEATURES))
@@ -124,17 +126,15 @@ class Stage1(nn.Module):
 
     def _read_picture(
         self, image: Tensor, features: Tensor, params: SmplxParams, focal_over_size: Tensor, principal: Tensor
-    ) -> Tensor:  # [B, N, pixel channels + facing, RGB, seen]
+    ) -> Tensor:  # [B, N, pixel channels + facing 1 + RGB 3 + seen 1]
         with full_precision(image), torch.no_grad():
             means, turns = self.anchors.posed(None, params.map(Tensor.float))
             normals = self.anchors.frames[..., 2]
             places, seen, facing = picture_places(means, turns, normals, focal_over_size, principal)
         with full_precision(image):
-            grid = places[:, None]  # [B, 1, N, 2]
-            read = lambda x: F.grid_sample(x.float(), grid, padding_mode="border", align_corners=False)[:, :, 0].mT  # noqa: E731
             visible = seen[..., None]
-            values = torch.cat([read(features), facing[..., None], read(image)], -1) * visible
-            return torch.cat([values, visible], -1)
+            values = torch.cat([_read(features, places), facing[..., None]], -1) * visible
+            return torch.cat([values, self.color_fill(_read(image, places), seen), visible], -1)
 
     def _fuse(self, pixels: Tensor, smplx: Tensor, image_tokens: Tensor) -> Tensor:  # [B, 3, C, R, R]
         # hidden anchors count a little, so that a texel nobody sees still knows that it is on the body
@@ -156,8 +156,7 @@ class GaussianHead(nn.Module):
         super().__init__()
         self.max_offset, self.max_scale = max_offset, max_scale
         self.hidden = nn.Linear(FEATURES, FEATURES)
-        # offset 3, log scale 3, rotation 4, opacity, RGB 3, share of the picture's own colour
-        self.out = nn.Linear(FEATURES, 15)
+        self.out = nn.Linear(FEATURES, 14)  # offset 3, log scale 3, rotation 4, opacity, change of colour 3
         nn.init.normal_(self.out.weight, std=0.01)
         nn.init.zeros_(self.out.bias)
 
@@ -165,8 +164,8 @@ class GaussianHead(nn.Module):
         learned, picture = features[..., :FEATURES], features[..., FEATURES:]
         y = self.out(F.gelu(self.hidden(F.gelu(learned.to(self.out.weight.dtype)))))
         with full_precision(y):
-            y, rgb, seen = y.float(), picture[..., :3].float(), picture[..., 3].float()
-            local = self.max_offset * torch.tanh(y[..., :3])
+            y, base = y.float(), picture[..., :3].float().clamp(0.03, 0.97)
+            local = self.max_offset * torch.tanh(OFFSET_GAIN * y[..., :3])
             means = anchors.points.rest + (anchors.frames @ local[..., None])[..., 0]
             stretch = SCALE_RANGE * torch.tanh(y[..., 3:6] / SCALE_RANGE)
             scales = anchors.spacing[:, None] * y.new_tensor(SCALE_SHAPE) * torch.exp(stretch)
@@ -174,9 +173,13 @@ class GaussianHead(nn.Module):
             turn = F.normalize(y[..., 6:10] + y.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
             rotations = quaternion_multiply(anchors.frame_quaternions.expand_as(turn), turn)
             opacity = torch.sigmoid(y[..., 10] + 2.2)
-            share = (seen * torch.sigmoid(y[..., 14] + 1.0))[..., None]
-            colors = share * rgb + (1 - share) * torch.sigmoid(2 * y[..., 11:14])
+            colors = torch.sigmoid(torch.logit(base) + 2 * y[..., 11:14])
         return GaussianCloud(means, rotations, scales, opacity, colors)
+
+
+def _read(maps: Tensor, places: Tensor) -> Tensor:
+    """Bilinear values of maps [B, C, H, W] at places [B, N, 2] in -1..1 → float32 [B, N, C]."""
+    return F.grid_sample(maps.float(), places[:, None], padding_mode="border", align_corners=False)[:, :, 0].mT
 
 
 def view_of(camera: Camera) -> tuple[Tensor, Tensor]:

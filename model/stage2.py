@@ -51,7 +51,7 @@ class Stage2(nn.Module):
     def __init__(self, config: Stage2Config, stage1: Stage1, audio_dim: int):
         super().__init__()
         if not 0 < 2 * config.seed_frames < config.window:
-            raise ValueError(f"stage 2: seed_frames must be 1 to window / 2, got {config.seed_frames} of {config.window}")
+            raise ValueError(f"stage 2: seed_frames must be 1 to window/2, got {config.seed_frames} of {config.window}")
         self.config, self.stage1, self.audio_dim = config, stage1, audio_dim
         width, tokens, token_width = config.width, stage1.config.smplx_tokens, stage1.config.width
         self.audio_in = nn.Linear(audio_dim, width)

@@ -1,4 +1,4 @@
-"""Where anchors fall in a picture and which of them the camera sees: a coarse depth buffer of points.
+"""Where anchors fall in a picture, which of them the camera sees, and a first guess of the colour of those it does not.
 
 Axes: B batch, N points.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.geometry import rotation_from_quaternion
 
 CELLS = 64  # cells per side of the depth buffer
 DEPTH_SLACK = 0.025  # metres behind the nearest point that still count as seen, plus one cell's width
+FACING_FROM, FACING_TO = 0.1, 0.35  # cosines between which a surface counts as ever better seen: rims show background
 FAR = 1e6
+FILL_CELLS = (96, 48, 24, 12, 6, 3, 1)  # cells per side, fine to coarse
 
 
 def picture_places(
@@ -35,7 +37,7 @@ def picture_places(
     nearest = _nearest_depth(places, torch.where(inside, depth, FAR))
     cell_width = 2 / CELLS * depth / (2 * focal_over_size[:, None])
     covered = depth > nearest + DEPTH_SLACK + cell_width
-    seen = (inside & ~covered).float() * ((facing - 0.05) / 0.2).clamp(0, 1)
+    seen = (inside & ~covered).float() * ((facing - FACING_FROM) / (FACING_TO - FACING_FROM)).clamp(0, 1)
     return places, seen, facing
 
 
@@ -46,3 +48,30 @@ def _nearest_depth(places: Tensor, depth: Tensor) -> Tensor:
     buffer = torch.full((len(depth), CELLS * CELLS), FAR, device=depth.device, dtype=depth.dtype)
     buffer = buffer.scatter_reduce(1, index, depth, "amin").unflatten(1, (CELLS, CELLS))
     return (-F.max_pool2d(-buffer[:, None], 3, 1, 1)).flatten(1).gather(1, index)
+
+
+class ColorFill(nn.Module):
+    """Colours of hidden points from seen ones: the mean over ever larger cells of the template's (|x|, y).
+
+    So a back starts as its front and a hidden arm as the other arm; the network corrects from there.
+    """
+
+    cells: Tensor  # [levels, N] cell of each point
+
+    def __init__(self, points: Tensor):  # [N, 3] template space
+        super().__init__()
+        flat = torch.stack([points[:, 0].abs(), points[:, 1] - points[:, 1].amin()], -1)
+        flat = flat / flat.amax().clamp(min=1e-6)
+        index = [(flat * side).long().clamp(max=side - 1) for side in FILL_CELLS]
+        cells = torch.stack([i[:, 1] * side + i[:, 0] for i, side in zip(index, FILL_CELLS, strict=True)])
+        self.register_buffer("cells", cells, persistent=False)
+
+    def forward(self, colors: Tensor, seen: Tensor) -> Tensor:
+        """Colours [B, N, 3] read where points fall and how well they are seen [B, N] → plausible colours [B, N, 3]."""
+        rows = torch.cat([colors * seen[..., None], seen[..., None]], -1)  # [B, N, 4]
+        guess = colors.new_full(colors.shape, 0.5)
+        for cell, side in zip(reversed(self.cells), reversed(FILL_CELLS), strict=True):
+            total = rows.new_zeros(len(rows), side * side, 4).index_add(1, cell, rows)[:, cell]
+            trust = total[..., 3:].clamp(max=1)
+            guess = torch.lerp(guess, total[..., :3] / total[..., 3:].clamp(min=1e-4), trust)
+        return torch.lerp(guess, colors, seen[..., None])
