@@ -19,6 +19,7 @@ STAGE = "ingest"
 CODE_VERSION = "1"
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v")
 SAMPLES = Path(str(importlib.resources.files("samples"))) / "talks"
+STATES_LENGTH = ("mp4", "matroska", "avi")  # containers whose header says how long they are; others are estimates
 MISSING_SECONDS = 0.5  # a file that holds this much less than its header says is truncated
 
 
@@ -79,7 +80,8 @@ def _check(path: Path) -> dict[str, object]:
         video_seconds, audio_seconds = media.measure(path)
     except media.MediaError as error:
         raise InputRejected(str(error)) from error
-    if info.seconds - video_seconds > max(MISSING_SECONDS, 0.02 * info.seconds):
+    stated = any(kind in info.container for kind in STATES_LENGTH)
+    if stated and info.seconds - video_seconds > max(MISSING_SECONDS, 0.02 * info.seconds):
         there = f"{video_seconds:.1f} of {info.seconds:.1f} s of video are there"
         raise InputRejected(f"{path.name!r}: truncated, {there}; copy the file again")
     return {
