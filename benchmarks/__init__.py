@@ -1,0 +1,4 @@
+"""One runnable file a bar: `python -m benchmarks.NAME [--json PATH]` prints a table and one JSON object.
+
+`report.py` holds what they share; `results/` the figures of machines that the usual tests do not run on.
+"""
