@@ -1,0 +1,124 @@
+"""One texture for all layers of a person: lay out charts, then paint every texel from its place on the surface.
+
+Charts are rectangles packed on shelves. UV follows OBJ files (v upwards). F triangles of all layers together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from model.mesh_raster import rasterize_mesh
+
+GUTTER = 3.0  # texels round a chart
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A part of the surface laid flat."""
+
+    faces: np.ndarray  # [C] triangle indices
+    corners: np.ndarray  # [C, 3] into coordinates
+    coordinates: np.ndarray  # [K, 2] any origin; the unit is a texel at scale 1, second axis upwards
+
+
+@dataclass(frozen=True)
+class Atlas:
+    size: int
+    uv: np.ndarray  # [U, 2] 0..1
+    uv_faces: np.ndarray  # [F, 3]
+
+
+@dataclass(frozen=True)
+class Texels:
+    """What each painted texel shows."""
+
+    where: tuple[np.ndarray, np.ndarray]  # rows, columns
+    face: np.ndarray  # [N]
+    barycentric: np.ndarray  # [N, 3]
+
+
+def island_charts(uv: np.ndarray, uv_faces: np.ndarray, first_face: int, density: np.ndarray) -> list[Chart]:
+    """Charts from a layout that exists: one for each connected island; `density` [F] texels per UV unit of its triangles."""
+    edges = np.concatenate([uv_faces[:, [0, 1]], uv_faces[:, [1, 2]]])
+    graph = coo_matrix((np.ones(len(edges)), edges.T), shape=(len(uv), len(uv)))
+    island = connected_components(graph, directed=False)[1][uv_faces[:, 0]]
+    charts = []
+    for number in np.unique(island):
+        faces = np.flatnonzero(island == number)
+        used, corners = np.unique(uv_faces[faces], return_inverse=True)
+        charts.append(Chart(faces + first_face, corners.reshape(-1, 3), uv[used] * density[faces].max()))
+    return charts
+
+
+def projected_charts(points: np.ndarray, faces: np.ndarray, first_face: int, density: float) -> list[Chart]:
+    """A front and a back chart, seen along z; `density` texels per metre."""
+    a, b, c = (points[faces[:, k]] for k in range(3))
+    front = np.cross(b - a, c - a)[:, 2] >= 0
+    charts = []
+    for chosen, mirror in ((front, 1.0), (~front, -1.0)):
+        if chosen.any():
+            used, corners = np.unique(faces[chosen], return_inverse=True)
+            flat = points[used][:, :2] * [mirror * density, density]
+            charts.append(Chart(np.flatnonzero(chosen) + first_face, corners.reshape(-1, 3), flat))
+    return charts
+
+
+def pack(charts: list[Chart], face_count: int, size: int) -> Atlas:
+    """Place the charts at the largest common scale that fits (bisection to 1 %)."""
+    boxes = np.array([np.ptp(c.coordinates, axis=0) for c in charts])
+    low, high = 0.0, 4.0
+    while high - low > 0.005:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _shelves(boxes * middle + 2 * GUTTER, size) is not None else (low, middle)
+    corners = _shelves(boxes * low + 2 * GUTTER, size)
+    if corners is None:
+        raise ValueError(f"atlas: {len(charts)} charts do not fit {size} × {size} texels at any scale")
+    uv, uv_faces, start = [], np.zeros((face_count, 3), np.int64), 0
+    for chart, corner in zip(charts, corners, strict=True):
+        uv.append(((chart.coordinates - chart.coordinates.min(0)) * low + corner + GUTTER) / size)
+        uv_faces[chart.faces] = chart.corners + start
+        start += len(chart.coordinates)
+    return Atlas(size, np.concatenate(uv), uv_faces)
+
+
+def texels(atlas: Atlas) -> Texels:
+    """The texels that lie on the surface."""
+    pixels = atlas.uv * [atlas.size, -atlas.size] + [0, atlas.size]
+    face, barycentric, _ = rasterize_mesh(pixels, np.ones(len(pixels)), atlas.uv_faces, atlas.size, atlas.size)
+    where = np.nonzero(face >= 0)
+    return Texels(where, face[where], barycentric[where].astype(np.float64))
+
+
+def fill(atlas: Atlas, found: Texels, colors: np.ndarray) -> np.ndarray:
+    """The picture [size, size, 3] uint8: colours [N, 3] at their texels, the nearest one's in the gutters."""
+    image = np.zeros((atlas.size, atlas.size, 3))
+    empty = np.ones((atlas.size, atlas.size), bool)
+    image[found.where], empty[found.where] = colors, False
+    distance, (rows, columns) = distance_transform_edt(empty, return_indices=True)
+    near = distance < 4 * GUTTER
+    image[near] = image[rows[near], columns[near]]
+    image[~near] = colors.mean(0)
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _shelves(boxes: np.ndarray, size: int) -> np.ndarray | None:
+    """Lower left corners [N, 2] of boxes [N, 2] on shelves, tallest first; none where they do not fit."""
+    corners = np.zeros_like(boxes)
+    x = y = shelf = 0.0
+    for i in np.argsort(-boxes[:, 1], kind="stable"):
+        width, height = boxes[i]
+        if width > size:
+            return None
+        if x + width > size:
+            x, y, shelf = 0.0, y + shelf, 0.0
+        shelf = max(shelf, height)
+        if y + height > size:
+            return None
+        corners[i] = x, y
+        x += width
+    return corners
