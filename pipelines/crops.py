@@ -49,10 +49,11 @@ def crop(pictures: np.ndarray, square: tuple[int, int, int], size: int) -> Tenso
     window[:, y0 - top : y0 - top + part.shape[1], x0 - left : x0 - left + part.shape[2]] = part
     out = torch.empty(len(source), size, size, 4, dtype=torch.uint8)
     for i, picture in enumerate(window):  # one by one: float copies of a whole clip would not fit
-        x = torch.from_numpy(picture).float()
-        alpha = x[..., 3:] / 255
-        x = torch.cat([x[..., :3] * alpha + 255 * (1 - alpha), x[..., 3:]], -1)
-        out[i] = shrink(x[None], size)[0].round().clamp(0, 255).byte()
+        planes = torch.from_numpy(picture).movedim(-1, 0).contiguous().float()  # planes first: 3 times as fast
+        planes[:3].sub_(255).mul_(planes[3]).div_(255).add_(255)
+        if side != size:
+            planes = F.interpolate(planes[None], (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
+        out[i] = planes.round_().clamp_(0, 255).byte().movedim(0, -1)
     return out.reshape(*lead, size, size, 4)
 
 

@@ -148,8 +148,8 @@ def write_talks():
 def posed(number: int, time: float = 0.0, distance: float = 0.0) -> SmplxParams:
     """A standing person with arms down; `distance` metres in front of a camera at the origin that looks along -z."""
     params = SmplxParams.zeros()
-    params.body_pose[15, 2], params.body_pose[16, 2] = -1.0 - 0.2 * np.sin(time), 1.0
-    params.jaw_pose[0] = 0.1 + 0.1 * np.sin(3 * time)
+    params.body_pose[15, 2], params.body_pose[16, 2] = -1.0 + 0.8 * np.sin(2 * time), 1.0 - 0.8 * np.sin(2 * time)
+    params.jaw_pose[0] = 0.2 + 0.2 * np.sin(5 * time)
     params.betas[0] = 0.5 * (number - 1)
     params.global_orient[1] = 0.3 * number
     params.transl[:] = torch.tensor([0.0, 0.0 if not distance else 0.05, -distance])

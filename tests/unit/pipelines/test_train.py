@@ -70,16 +70,15 @@ def test_stage2_learns_motion_and_leaves_stage1_alone(stage1_weights):
     before = {k: v.clone() for k, v in task.network.stage1.state_dict().items()}
     batch = task.batches(_draw()).at(0)
     learned = [p for p in task.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(learned, 1e-3)
+    optimizer = torch.optim.Adam(learned, 3e-3)
     totals = []
-    for _ in range(50):
+    for _ in range(40):
         torch.manual_seed(0)
         losses = task(batch, 0.0)
         optimizer.zero_grad()
         losses["total"].backward()
         optimizer.step()
         totals.append(losses["total"].item())
-    print(totals)
     assert totals[-1] < 0.7 * totals[0]
     after = task.network.stage1.state_dict()
     assert all(torch.equal(v, after[k]) for k, v in before.items())
