@@ -8,6 +8,7 @@ another clip's speech (`mouth_r_mismatched`): only the difference counts.
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -80,23 +81,14 @@ def _clip_scores(config: Config, body: Body, clip: HeldOutClip, played: Performa
         scores["mouth_r_mismatched"] = control.best_r
     if played.pictures is not None:
         scores |= picture_scores(played.pictures, clip.pictures, clip.alpha)
-    return {name: float(value) for name, value in scores.items()}
+    # a figure that could not be measured (speech without onsets) or has no bound (the truth's own PSNR) is left out
+    return {name: float(value) for name, value in scores.items() if math.isfinite(value)}
 
 
 def picture_scores(got: Tensor, wanted: Tensor, alpha: Tensor) -> dict[str, float]:
-    """PSNR and SSIM of pictures [P, R, R, 3] inside the box of alpha [P, R, R], means over P."""
-    pairs = [(a[box], b[box]) for a, b, box in zip(got, wanted, map(_box, alpha), strict=True)]
-    psnr = [float(metrics.psnr(a, b)) for a, b in pairs]
-    ssim = [float(metrics.ssim(a, b)) for a, b in pairs]
-    return {"psnr": float(np.mean(psnr)), "ssim": float(np.mean(ssim))}
-
-
-def _box(alpha: Tensor, least: int = 16) -> tuple[slice, slice]:
-    """Rows and columns where somebody is; the whole picture where nobody is or the box is smaller than SSIM's window."""
-    rows, columns = torch.nonzero(alpha.amax(1) > 0.5)[:, 0], torch.nonzero(alpha.amax(0) > 0.5)[:, 0]
-    if len(rows) < least or len(columns) < least:
-        return slice(None), slice(None)
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    """PSNR and SSIM of pictures [P, R, R, 3] inside the boxes of alpha [P, R, R], means over P."""
+    boxes = metrics.person_box(alpha)
+    return {"psnr": metrics.psnr(got, wanted, boxes), "ssim": metrics.ssim(got, wanted, boxes)}
 
 
 def face_points(config: Config, body: Body, params: SmplxParams) -> Tensor:
@@ -133,9 +125,7 @@ def fgd(config: Config, store: Store, truth: list[SmplxParams], got: list[SmplxP
     real, fake = (metrics.motion_windows([pose_features(p)[..., :330] for p in side]) for side in (truth, got))
     if min(len(real), len(fake)) < 2:
         return None
-    encoder = autoencoder(config, store)
-    with torch.no_grad():
-        return float(metrics.frechet_distance(encoder.encode(real), encoder.encode(fake)))
+    return metrics.fgd(real, fake, autoencoder(config, store))
 
 
 def autoencoder(config: Config, store: Store) -> metrics.MotionAutoencoder:
