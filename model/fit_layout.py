@@ -1,7 +1,6 @@
 """Which point of the body each detected landmark stands for, how sure it is, and what a clip's landmarks say.
 
-Axis legend: `T` frames, `K` landmarks used (body, left hand, right hand, face), `P` surface points, `J` joints (55),
-`D` bones.
+Axis legend: `T` frames, `K` landmarks used (body, left hand, right hand, face), `J` joints (55), `D` bones.
 Landmark numbers are mediapipe's: 33 of the pose, 21 a hand, 478 of the refined face mesh.
 """
 
@@ -14,15 +13,12 @@ import torch
 from smplx.vertex_ids import vertex_ids
 from torch import Tensor
 
-from model.body import Body, SurfacePoints
+from model.body import JOINT_NAMES, Body, SurfacePoints
 from model.fit_priors import joint_index
 from model.types import JOINTS
 
 FACE_POINTS = 478  # mediapipe's refined face mesh: 468 points and 2 x 5 of the irises
 _TIPS = ("thumb", "index", "middle", "ring", "pinky")
-VERTEX_POINTS = (  # smplx's named vertices that landmarks need; they come first among the surface points
-    "lear", "rear", *(f"{s}{f}" for s in "lr" for f in _TIPS), "LHeel", "RHeel", "LBigToe", "RBigToe",
-)  # fmt: skip
 _BODY: dict[int, tuple[str, float]] = {  # pose landmark → joint or named vertex, standard deviation in metres
     11: ("left_shoulder", 0.03), 12: ("right_shoulder", 0.03), 13: ("left_elbow", 0.03), 14: ("right_elbow", 0.03),
     15: ("left_wrist", 0.03), 16: ("right_wrist", 0.03), 23: ("left_hip", 0.04), 24: ("right_hip", 0.04),
@@ -77,12 +73,9 @@ class FaceEmbedding:
 
 @dataclass(frozen=True)
 class Layout:
-    """The body's side of the correspondence."""
+    """The body's side of the correspondence: every landmark is a point that the skeleton carries."""
 
-    surface: SurfacePoints  # P points that are not joints
-    target: Tensor  # [K] int64 into joints followed by surface points
-    owner: Tensor  # [K] int64, the joint in whose frame the offset is given
-    offset: Tensor  # [K, 3] metres, from the body's point to where the detector puts the landmark
+    points: SurfacePoints  # K points; joints, too: carried by themselves alone
     sigma: Tensor  # [K] metres
     limb: Tensor  # [D, 2] int64 joints at the ends of the directed bones
     limb_sigma: Tensor  # [D] of the unit direction
@@ -108,28 +101,17 @@ class Observations:
 
 
 def make_layout(body: Body, face: FaceEmbedding, offsets: Tensor | None = None) -> Layout:
-    """`offsets` [BODY + 2·21, 3]: calibrated landmark offsets of body and hands (see `calibrated_offsets`)."""
-    vertices = torch.tensor([vertex_ids["smplx"][name] for name in VERTEX_POINTS])
-    subset = torch.tensor(FACE_SUBSET)
-    named = _vertex_points(body, vertices)
+    """`offsets` [BODY + 2·21, 3]: from the body's point to where the detector puts the landmark, in template space."""
+    names = [name for name, _ in _BODY.values()] + [n for side in ("left", "right") for n in _hand_names(side)]
+    named = _stack([_named_point(body, name) for name in names])
     skin = body.surface(face.faces[FACE_SUBSET,], face.barycentric[FACE_SUBSET,])
-    skin.rest += torch.from_numpy(face.offset)[subset].to(skin.rest)
-    surface = _concatenate(named, skin)
-    index = lambda name: JOINTS + VERTEX_POINTS.index(name) if name in VERTEX_POINTS else joint_index(name)  # noqa: E731
-    target = [index(name) for name, _ in _BODY.values()]
-    target += [index(name) for side in ("left", "right") for name in _hand_names(side)]
-    target += [JOINTS + len(VERTEX_POINTS) + k for k in range(len(FACE_SUBSET))]
-    strongest = surface.weights.argmax(1).tolist()
-    owner = [t if t < JOINTS else strongest[t - JOINTS] for t in target]
-    sigma = [s for _, s in _BODY.values()] + [HAND_SIGMA] * (2 * HAND_COUNT) + [FACE_SIGMA] * len(FACE_SUBSET)
-    offset = torch.zeros(LANDMARKS, 3)
+    skin.rest += torch.from_numpy(face.offset)[FACE_SUBSET,].to(skin.rest)
     if offsets is not None:
-        offset[: len(offsets)] = offsets
+        named.rest += offsets.to(named.rest)
+    sigma = [s for _, s in _BODY.values()] + [HAND_SIGMA] * (2 * HAND_COUNT) + [FACE_SIGMA] * len(FACE_SUBSET)
     ends = [[joint_index(_BODY[i][0]), joint_index(_BODY[j][0])] for i, j, _ in _LIMBS]
-    return Layout(
-        surface, torch.tensor(target), torch.tensor(owner), offset, torch.tensor(sigma), torch.tensor(ends),
-        torch.tensor([s for _, _, s in _LIMBS]),
-    )  # fmt: skip
+    limb_sigma = torch.tensor([s for _, _, s in _LIMBS])
+    return Layout(_stack([named, skin]), torch.tensor(sigma), torch.tensor(ends), limb_sigma)
 
 
 def observe(
@@ -188,17 +170,19 @@ def _unit(x: Tensor) -> Tensor:
     return (x / x.norm(dim=-1, keepdim=True).clamp(min=1e-6)).nan_to_num()
 
 
-def _vertex_points(body: Body, vertices: Tensor) -> SurfacePoints:
-    """Vertices as surface points: a corner of some triangle that has them."""
-    faces = torch.as_tensor(body.faces)
-    hits = [(faces == v).nonzero()[0] for v in vertices]
-    corner = torch.tensor([int(h[1]) for h in hits])
-    return body.surface(torch.stack([h[0] for h in hits]), torch.nn.functional.one_hot(corner, 3).float())
+def _named_point(body: Body, name: str) -> SurfacePoints:
+    """A joint or one of smplx's named vertices as a point [1] that the skeleton carries."""
+    if name in JOINT_NAMES:
+        joint = joint_index(name)
+        alone = torch.nn.functional.one_hot(torch.tensor([joint]), JOINTS).float()
+        dirs = torch.zeros(body.pose_dirs.shape[0], 3 if body.pose_dirs.numel() else 0)
+        return SurfacePoints(body.joint_template[[joint]], body.joint_dirs[[joint]], dirs, alone)
+    face, corner = (torch.as_tensor(body.faces) == vertex_ids["smplx"][name]).nonzero()[0]
+    return body.surface(face[None], torch.nn.functional.one_hot(corner[None], 3).float())
 
 
-def _concatenate(a: SurfacePoints, b: SurfacePoints) -> SurfacePoints:
-    """Points of `a`, then of `b`."""
-    join = lambda name, dim: torch.cat([getattr(a, name), getattr(b, name)], dim)  # noqa: E731
-    return SurfacePoints(
-        join("rest", 0), join("shape_dirs", 0), join("pose_dirs", 1 if a.pose_dirs.numel() else 0), join("weights", 0)
-    )
+def _stack(parts: list[SurfacePoints]) -> SurfacePoints:
+    join = lambda name, dim: torch.cat([getattr(p, name) for p in parts], dim)  # noqa: E731
+    has_pose_dirs = parts[0].pose_dirs.shape[0] > 0
+    pose_dirs = join("pose_dirs", 1) if has_pose_dirs else parts[0].pose_dirs
+    return SurfacePoints(join("rest", 0), join("shape_dirs", 0), pose_dirs, join("weights", 0))

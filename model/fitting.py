@@ -173,10 +173,11 @@ class _Problem:
         rotations = roma.rotvec_to_rotmat(params.full_pose)
         coefficients = params.shape_coefficients
         joints, transforms = self.body.kinematics(rotations, coefficients, params.transl)
-        shaped = self.body.shaped(self.layout.surface, rotations, coefficients)
-        surface, _ = self.body.skin(shaped, self.layout.surface.weights, transforms)
-        offset = (transforms[:, self.layout.owner, :, :3] @ self.layout.offset[:, :, None])[..., 0]
-        return joints, torch.cat([joints, surface], 1)[:, self.layout.target] + offset
+        points = self.layout.points
+        rest = self.body.shaped(points, rotations, coefficients)
+        blend = torch.einsum("kj,tjc->tkc", points.weights, transforms.flatten(2)).unflatten(2, (3, 4))
+        # products and sums, not one small matrix product per point: half the time on a CPU
+        return joints, (blend[..., :3] * rest[:, :, None]).sum(-1) + blend[..., 3]
 
     def _squared(self, marks: Tensor) -> Tensor:  # [T, K, 3] → [T, K]
         """Squared distance in the picture, carried to the person's depth in metres, over the landmark's variance."""

@@ -1,0 +1,238 @@
+"""The fit on landmarks whose truth is known: projections of the embedded body itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from configs.schema import Config
+from model import fit_priors
+from model.body import UPPER_BODY, Body
+from model.fit_layout import BODY_PART, FACE_PART, HAND_BONES, LANDMARKS, Layout, Observations, make_layout, observe
+from model.fit_windows import OVERLAP, fit_long, join, plan_windows
+from model.fitting import CAMERA_AXES, FitOptions, FitResult, _Problem, cosine_basis, fit, geman_mcclure
+from model.types import SmplxParams
+from pipelines.body import body_hash, face_embedding
+
+FRAMES, SIDE, FOCAL, FPS = 12, 512, 820.0, 25.0
+QUICK = FitOptions(iterations=(20, 50, 30, 60))
+
+
+@pytest.fixture(scope="module")
+def layout(body) -> Layout:
+    return make_layout(body, face_embedding(body, body_hash(Config())))
+
+
+@pytest.fixture(scope="module")
+def truth() -> SmplxParams:
+    """A half-body speaker, 2.2 m away: one arm gestures, the head turns, the mouth opens and closes."""
+    time = torch.arange(FRAMES) / FPS
+    mean, _ = fit_priors.pose_prior()
+    pose = mean.expand(FRAMES, -1, -1).clone()
+    pose[:, 16, 1] -= 0.3 + 0.3 * torch.sin(3 * time)
+    pose[:, 19, 1] += 0.5 * torch.sin(4 * time)
+    pose[:, 15, 1] = 0.2 * torch.sin(2 * time)
+    pose[:, 22, 0] = 0.15 + 0.12 * torch.sin(18 * time)
+    transl = torch.tensor([0.05, 0.0, -2.2]).expand(FRAMES, 3)
+    return SmplxParams.from_pose(pose, torch.zeros(FRAMES, 10), torch.zeros(FRAMES, 10), transl)
+
+
+@pytest.fixture(scope="module")
+def seen(body, layout, truth) -> Observations:
+    return project(body, layout, truth)
+
+
+@pytest.fixture(scope="module")
+def fitted(body, layout, seen) -> FitResult:
+    return fit(body, layout, seen, QUICK)
+
+
+def project(body: Body, layout: Layout, params: SmplxParams) -> Observations:
+    """What a perfect detector would see of `params`; what is outside the picture is unseen."""
+    frames = len(params.transl)
+    empty = Observations(
+        torch.zeros(frames, LANDMARKS, 2), torch.ones(frames, LANDMARKS), torch.zeros(frames, len(layout.limb), 3),
+        torch.ones(frames, len(layout.limb)), torch.zeros(frames, 2, len(HAND_BONES), 3), torch.ones(frames, 2),
+        torch.zeros(frames, 7, 2), torch.ones(frames, 7, 2), (SIDE, SIDE), FPS,
+    )  # fmt: skip
+    # the torso is only where the search starts: any plausible scale will do
+    torso = torch.tensor([[0.18, 0], [-0.18, 0], [0.3, 0.3], [-0.3, 0.3], [0, -0.2], [0.07, -0.22], [-0.07, -0.22]])
+    start = dataclasses.replace(empty, torso_metres=torso.expand(frames, 7, 2), torso_pixels=torso * 370 + SIDE / 2)
+    start = dataclasses.replace(start, torso_pixels=start.torso_pixels.expand(frames, 7, 2))
+    problem = _Problem(body, layout, start, QUICK, None)
+    with torch.no_grad():
+        joints, marks = problem._landmarks(params)
+    camera = marks * torch.tensor(CAMERA_AXES)
+    points = camera[..., :2] / camera[..., 2:] * FOCAL + SIDE / 2
+    unit = lambda x: x / x.norm(dim=-1, keepdim=True).clamp(min=1e-9)  # noqa: E731
+    limbs = unit(joints[:, layout.limb[:, 1]] - joints[:, layout.limb[:, 0]])
+    hands = marks[:, BODY_PART.stop : FACE_PART.start].unflatten(1, (2, 21))
+    bones = unit(hands[:, :, [j for _, j in HAND_BONES]] - hands[:, :, [i for i, _ in HAND_BONES]])
+    inside = ((points > 0) & (points < SIDE)).all(-1).float()
+    weights = inside * torch.tensor([1.0] * FACE_PART.start + [0.19] * (LANDMARKS - FACE_PART.start))
+    return dataclasses.replace(start, points=points, weights=weights, limbs=limbs, hand_bones=bones)
+
+
+def from_neck(body: Body, params: SmplxParams) -> torch.Tensor:  # [T, upper body, 3]
+    joints = body.joints(params)
+    return joints[:, list(UPPER_BODY)] - joints[:, 12:13]
+
+
+def test_recovers_a_speaker_from_perfect_landmarks(body, truth, fitted):
+    error = (from_neck(body, fitted.params) - from_neck(body, truth)).norm(dim=-1).mean()
+    assert error < 0.02
+    jaw = torch.stack([fitted.params.jaw_pose[:, 0], truth.jaw_pose[:, 0]])
+    assert torch.corrcoef(jaw)[0, 1] > 0.95
+    assert fitted.residual[:, FACE_PART].nanmedian() < 0.002
+    assert fitted.energy[-1] < fitted.energy[-60]
+
+
+def test_faces_the_camera_upright(fitted, truth):
+    assert fitted.params.global_orient.norm(dim=-1).max() < 0.3
+    depth = -fitted.params.transl[:, 2] / fitted.focal
+    assert torch.allclose(depth, -truth.transl[:, 2] / FOCAL, rtol=0.1)
+
+
+def test_a_picture_twice_as_large_gives_the_same_body_and_twice_the_focal_length(body, layout, seen, fitted):
+    scaled = dataclasses.replace(
+        seen, points=2 * seen.points, torso_pixels=2 * seen.torso_pixels, size=(2 * SIDE, 2 * SIDE)
+    )
+    large = fit(body, layout, scaled, QUICK)
+    assert large.focal == pytest.approx(2 * fitted.focal, rel=0.01)
+    assert (from_neck(body, large.params) - from_neck(body, fitted.params)).norm(dim=-1).max() < 0.005
+
+
+def test_unseen_landmarks_do_not_matter(body, layout, seen):
+    problem = _Problem(body, layout, seen, QUICK, None)
+    moved = torch.where(seen.weights[..., None] > 0, seen.points, seen.points + 1000)
+    other = _Problem(body, layout, dataclasses.replace(seen, points=moved), QUICK, None)
+    assert (seen.weights == 0).any()
+    assert problem.energy(3, 3.0).item() == other.energy(3, 3.0).item()
+
+
+def test_a_wrist_seen_elsewhere_for_one_frame_is_passed_over(body, layout, seen, fitted):
+    points = seen.points.clone()
+    points[8, 4] += 150
+    wild = fit(body, layout, dataclasses.replace(seen, points=points), QUICK)
+    wrist = list(UPPER_BODY).index(20)
+    moved = (from_neck(body, wild.params) - from_neck(body, fitted.params))[8, wrist].norm()
+    assert moved < 0.03  # a plain squared error would pull it by a large part of the 0.4 m
+
+
+def test_nobody_in_any_frame_is_an_error(body, layout, seen):
+    nobody = dataclasses.replace(seen, torso_pixels=torch.full_like(seen.torso_pixels, torch.nan))
+    with pytest.raises(ValueError, match="expected a body in at least one of 12 frames"):
+        fit(body, layout, nobody, QUICK)
+
+
+def test_one_frame_can_be_fitted(body, layout, truth):
+    result = fit(body, layout, project(body, layout, truth[:1]), FitOptions(iterations=(2, 2, 2, 2)))
+    assert result.params.transl.shape == (1, 3)
+    assert torch.isfinite(result.params.full_pose).all()
+
+
+@pytest.mark.parametrize(("frames", "window"), [(100, 500), (500, 500), (501, 500), (1480, 500), (2000, 60)])
+def test_windows_cover_every_frame_and_share_the_overlap(frames, window):
+    spans = plan_windows(frames, window)
+    assert spans[0][0] == 0
+    assert spans[-1][1] == frames
+    assert all(b - a <= window for a, b in spans)
+    assert all(before[1] - after[0] == OVERLAP for before, after in pairwise(spans))
+
+
+def test_windows_are_joined_without_a_step(body, layout, truth):
+    long = SmplxParams.cat([truth, truth, truth, truth])
+    seen = project(body, layout, long)
+    steps = []
+    result = fit_long(body, layout, seen, FitOptions(iterations=(5, 10, 5, 10)), 41, lambda *x: steps.append(x))
+    assert result.params.transl.shape == (4 * FRAMES, 3)
+    assert result.residual.shape == (4 * FRAMES, LANDMARKS)
+    assert torch.allclose(result.params.betas, result.params.betas[:1].expand(4 * FRAMES, -1))
+    assert steps[-1] == (60, 60)
+
+
+def test_joining_two_equal_stretches_changes_nothing(truth):
+    residual = torch.rand(FRAMES, LANDMARKS)
+    part = lambda a, b: FitResult(truth[a:b], 1.0, residual[a:b], torch.zeros(1))  # noqa: E731
+    whole = join(part(0, 10), part(6, FRAMES), 4)
+    assert torch.allclose(whole.params.full_pose, truth.full_pose, atol=1e-5)
+    assert torch.equal(whole.residual, residual)
+
+
+def test_prior_and_limits_treat_both_sides_alike():
+    mean, sigma = fit_priors.pose_prior()
+    assert torch.equal(sigma[16], sigma[17])
+    pose = mean + 0.7 * torch.randn(3, 55, 3, generator=torch.Generator().manual_seed(0))
+    mirrored = mirror(pose)
+    energy = lambda x: ((x - mean) / sigma).square().sum((1, 2))  # noqa: E731
+    assert torch.allclose(energy(pose), energy(mirrored), rtol=1e-4)
+    assert torch.allclose(fit_priors.joint_limits(pose), fit_priors.joint_limits(mirrored), rtol=1e-4)
+
+
+def mirror(pose: torch.Tensor) -> torch.Tensor:
+    """The pose of the mirror image: sides change places, rotations about y and z change sign."""
+    from model.body import JOINT_NAMES
+
+    swap = {"left": "right", "right": "left"}
+    other = lambda n: n.replace(n.split("_")[0], swap[n.split("_")[0]], 1) if n.split("_")[0] in swap else n  # noqa: E731
+    order = [JOINT_NAMES.index(other(name)) for name in JOINT_NAMES]
+    return pose[:, order] * torch.tensor([1.0, -1.0, -1.0])
+
+
+def test_joint_limits_count_only_what_goes_too_far():
+    pose = fit_priors.pose_prior()[0][None].clone()
+    assert fit_priors.joint_limits(pose).item() == 0
+    pose[0, 22, 0] = 0.7  # the jaw opens 0.2 rad more than it can
+    assert fit_priors.joint_limits(pose).item() == pytest.approx(0.04)
+
+
+def test_smoothness_does_not_depend_on_the_frame_rate():
+    """Half the rate, four times the second difference of the same motion."""
+    at_25, at_50 = (fit_priors.acceleration_sigma(fps)[0] for fps in (25.0, 50.0))
+    assert torch.allclose(at_25, 4 * at_50)
+
+
+def test_cosine_series_holds_any_motion_and_prefers_slow_ones():
+    basis = cosine_basis(50, 25.0)
+    motion = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double()
+    assert torch.allclose(basis @ torch.linalg.solve(basis, motion), motion, atol=1e-8)
+    assert torch.allclose(basis[:, 0], torch.ones(50).double())
+    assert basis[:, 40].norm() < 0.05 * basis[:, 1].norm()
+
+
+def test_robust_loss_is_quadratic_near_zero_and_bounded():
+    assert geman_mcclure(torch.tensor(0.01), 3.0).item() == pytest.approx(0.01, rel=2e-3)
+    assert geman_mcclure(torch.tensor(1e9), 3.0).item() == pytest.approx(9.0)
+
+
+def test_observe_ignores_what_is_outside_hidden_or_missing():
+    frames = 2
+    pose = np.full((frames, 33, 3), 100.0)
+    pose[0, 15, :2] = 600, 100  # left wrist beyond the right edge
+    visibility = np.ones((frames, 33))
+    visibility[1, 16] = 0.2  # right wrist hardly visible
+    world = np.random.default_rng(0).normal(size=(frames, 33, 3))
+    world[0, 13] = world[0, 11] + [0, 0.3, 0]  # left upper arm hangs down (camera axes: y down)
+    hand = np.full((frames, 21, 3), np.nan)
+    seen = observe(pose, visibility, world, np.full((frames, 478, 3), 50.0), hand, hand + 0.0, (512, 512), 25.0)
+    assert seen.weights.shape == (frames, LANDMARKS)
+    assert seen.weights[:, 4].tolist() == [0.0, 1.0]
+    assert seen.weights[:, 5].tolist() == [1.0, 0.0]
+    assert seen.weights[:, BODY_PART.stop : FACE_PART.start].sum() == 0
+    assert seen.weights[0, FACE_PART].sum().item() == pytest.approx(25.0, rel=1e-4)
+    assert torch.isfinite(seen.points).all()
+    assert torch.allclose(seen.limbs[0, 1], torch.tensor([0.0, -1.0, 0.0]), atol=1e-6)
+
+
+def test_offsets_move_landmarks_with_their_joint(body, layout, truth, seen):
+    """An offset of the left wrist keeps its length and stays with the hand however the arm turns."""
+    offsets = torch.zeros(FACE_PART.start, 3)
+    offsets[4, 0] = 0.05
+    shifted = make_layout(body, face_embedding(body, body_hash(Config())), offsets)
+    plain, moved = (_Problem(body, x, seen, QUICK, None)._landmarks(truth)[1] for x in (layout, shifted))
+    assert torch.allclose((moved - plain)[:, 4].norm(dim=-1), torch.full((FRAMES,), 0.05), atol=1e-5)
+    assert torch.equal(plain[:, :4], moved[:, :4])
