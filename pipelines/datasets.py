@@ -23,6 +23,7 @@ from pipelines.crops import shrink
 from pipelines.people import People, PersonFrames
 
 FROM_REFERENCE = 0.3  # share of windows that begin with the reference picture
+SURFACE = 2048  # points of a scan's surface in a batch
 VALIDATION_STEP = 1 << 40  # stands for the step in the seed of validation batches
 
 
@@ -38,6 +39,7 @@ class ViewBatch:
     cameras: Camera  # [B, C]
     view_params: SmplxParams  # [B, C] world; all alike for scans
     confidence: Tensor  # [B] of `params`
+    points: Tensor  # [B, SURFACE, 3] world, on the scanned surface in the pose `params`; NaN where there is no scan
 
     def to(self, device: Any) -> ViewBatch:
         return _move(self, device)
@@ -90,6 +92,10 @@ class Draw:
     start: int = 0  # first step
     end: int | None = None  # one past the last step; none: endless
 
+    @property
+    def words(self) -> tuple[int, int, int]:
+        return self.seed, self.rank, self.start
+
     def rng(self, step: int, sample: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, step, self.rank, sample])
 
@@ -104,6 +110,8 @@ class ScanViews(IterableDataset[ViewBatch]):
         self.draw, self.views, self.image_size, self.render_size = draw, views, image_size, render_size
 
     def __iter__(self) -> Iterator[ViewBatch]:
+        for source in self.sources:
+            source.start(*self.draw.words)
         step = self.draw.start
         while self.draw.end is None or step < self.draw.end:
             yield self.at(step)
@@ -127,8 +135,15 @@ def view_batch(person: PersonFrames, indices: list[int], views: int, image_size:
     cameras = person.cameras[index].resized(render_size, render_size)
     return ViewBatch(
         _inputs(person, first, image_size), person.cameras[first].resized(image_size, image_size), person.params[first],
-        rgb[None], alpha[None], cameras.map(lambda x: x[None]), person.params[index].map(lambda x: x[None]), person.confidence[first],
+        rgb[None], alpha[None], cameras.map(lambda x: x[None]), person.params[index].map(lambda x: x[None]),
+        person.confidence[first], _surface(person)[None],
     )  # fmt: skip
+
+
+def _surface(person: PersonFrames) -> Tensor:  # [SURFACE, 3]
+    if person.points is None:
+        return torch.full((SURFACE, 3), torch.nan)
+    return person.points[torch.linspace(0, len(person.points) - 1, SURFACE).long()]
 
 
 class TalkWindows(IterableDataset[WindowBatch]):
@@ -145,6 +160,7 @@ class TalkWindows(IterableDataset[WindowBatch]):
         self.image_size, self.render_size = image_size, render_size
 
     def __iter__(self) -> Iterator[WindowBatch]:
+        self.talks.start(*self.draw.words)
         step = self.draw.start
         while self.draw.end is None or step < self.draw.end:
             yield self.at(step)

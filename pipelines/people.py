@@ -22,6 +22,7 @@ from torch.utils.data import get_worker_info
 from model.types import Camera, SmplxParams
 from pipelines.crops import crop, crop_camera, person_box, square_round
 from pipelines.formats import load_fit
+from pipelines.progress import progress
 from pipelines.view_sets import parse_cameras, parse_params
 
 FRONT = 60.0  # degrees: pictures from further round are not shown to the encoder
@@ -40,6 +41,7 @@ class PersonFrames:
     confidence: Tensor  # [F] 0..1 of the parameters
     inputs: Tensor  # [I] indices of pictures fit for the encoder
     features: Tensor | None  # [F, A] audio features of talks
+    points: Tensor | None  # [P, 3] world, surface of scans
 
     @property
     def bytes(self) -> int:
@@ -65,7 +67,16 @@ def _views(sample: dict[str, bytes], about: dict[str, str], size: int) -> Person
     # a set without any front view still has its most frontal one
     inputs = torch.nonzero(azimuth <= max(FRONT, float(azimuth.min())))[:, 0]
     every = params.map(lambda x: x.expand(count, *x.shape))
-    return PersonFrames(about["id"], about["group"], torch.stack(images), Camera.cat(cameras), every, torch.ones(count), inputs, None)
+    return PersonFrames(
+        about["id"], about["group"], torch.stack(images), Camera.cat(cameras), every, torch.ones(count), inputs, None, _points(sample)
+    )
+
+
+def _points(sample: dict[str, bytes]) -> Tensor | None:
+    if "points.npz" not in sample:
+        return None
+    with np.load(io.BytesIO(sample["points.npz"]), allow_pickle=False) as npz:
+        return torch.from_numpy(npz["points"]).float()
 
 
 def _talk(sample: dict[str, bytes], about: dict[str, str], size: int) -> PersonFrames:
@@ -85,7 +96,7 @@ def _talk(sample: dict[str, bytes], about: dict[str, str], size: int) -> PersonF
     cameras = crop_camera(fit.camera, square, size)
     return PersonFrames(
         about["id"], about["group"], torch.stack(images[:frames]), cameras.map(lambda x: x.expand(frames, *x.shape)),
-        fit.params[:frames], fit.confidence[:frames], torch.arange(frames), features[:frames],
+        fit.params[:frames], fit.confidence[:frames], torch.arange(frames), features[:frames], None,
     )  # fmt: skip
 
 
@@ -104,17 +115,18 @@ class People:
     """Where training draws its samples from: `pick(rng)` gives a decoded sample.
 
     Read once into memory where the decoded pictures stay under `limit_mb`; otherwise an endless resampled stream of
-    shards decoded by `workers` processes (its order follows `seed`, which a resumed run derives from its step).
+    shards decoded by `workers` processes, whose order follows from `start`'s words.
     """
 
-    def __init__(self, folder: Path, split: str, size: int, seed: int = 0, limit_mb: float = 3000.0, workers: int = 4):
+    def __init__(self, folder: Path, split: str, size: int, limit_mb: float = 3000.0, workers: int = 4):
         self.shards = [str(p) for p in sorted(folder.glob(f"{split}-*.tar"))]
-        self.size, self.seed, self.workers = size, seed, workers
+        self.size, self.workers, self.seed = size, workers, 0
         self.cache: list[PersonFrames] | None = []
         self._stream: Iterator[PersonFrames] | None = None
         used = 0
         for path in self.shards:  # every process keeps all: no split by node here
-            for sample in webdataset.WebDataset([path], shardshuffle=False, empty_check=False, nodesplitter=None):
+            samples = webdataset.WebDataset([path], shardshuffle=False, empty_check=False, nodesplitter=None)
+            for sample in progress(samples, f"reading {Path(path).parent.name}/{Path(path).name}"):
                 person = decode(sample, size)
                 used += person.bytes
                 if used > limit_mb * 1e6:
@@ -124,6 +136,10 @@ class People:
 
     def __bool__(self) -> bool:
         return bool(self.shards) and self.cache != []
+
+    def start(self, *words: int) -> None:
+        """Begin a new stream that depends on these numbers: seed, process, step at which a run goes on."""
+        self.seed, self._stream = int(np.random.default_rng(words).integers(1 << 31)), None
 
     def keep(self, fits: object) -> People:
         """Drop cached samples for which `fits(person)` is false; a stream skips them when it meets them."""

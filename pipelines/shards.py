@@ -2,7 +2,8 @@
 
 `shards/<kind>/{train,test}-%05d.tar` + `manifest.json`. Talks: one sample a clip {clip.mp4, mask.npz, fit.npz,
 features.npz, audio.wav, clip.json}. Scans and idol: one sample a subject {NNN.png|webp, cameras.json, smplx.npz,
-subject.json}. Splits are by speaker and by subject (pipelines/splits.py); `groups` in the manifest says who is where.
+points.npz (scans alone: the surface)}. Each also holds sample.json {id, group, split}. Splits are by speaker and by
+subject (pipelines/splits.py); `groups` in the manifest says who is where.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from pipelines.store import (
 from pipelines.view_sets import cameras_json, hands_mean_of, params_npz
 
 __all__ = ["pack", "read_manifest", "write_idol_shards", "write_scan_shards", "write_talk_shards"]
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 CLIP_FILES = ("clip.mp4", "mask.npz", "fit.npz", "features.npz", "audio.wav", "clip.json")
 SPLITS = ("train", "test")
 
@@ -76,7 +77,7 @@ def write_scan_shards(config: Config, store: Store) -> Record:
         if not (folder / "cameras.json").is_file():
             left_out.append({"id": folder.name, "reason": "not rendered"})
             continue
-        files = [*sorted((folder / "render").iterdir()), folder / "cameras.json", folder / "smplx.npz"]
+        files = [*sorted((folder / "render").iterdir()), folder / "cameras.json", folder / "smplx.npz", folder / "points.npz"]
         samples.append(Sample(folder.name, folder.name, _reader(files)))
         inputs.append(hash_files(files, store.root))
     return _write(config, store, "scans", samples, left_out, inputs)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from configs.schema import Config
 from model.geometry import full_precision
-from model.losses import joint_errors, l1_map, mask_l1, offset_penalty, scale_penalty, smplx_errors, ssim_map
+from model.losses import chamfer, joint_errors, l1_map, mask_l1, offset_penalty, scale_penalty, smplx_errors, ssim_map
 from model.rasterize import Render, rasterize
 from model.stage1 import Encoding, Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
@@ -40,7 +40,7 @@ class Stage1Task(Task):
         self.settings, self.config, self.backend = config.stage1_training, config, config.stage1_training.rasterizer
         self.network = Stage1(config.stage1, load_body(config))
         side = max(config.stage1.image.image_size, self.settings.render_size)
-        people = lambda kind, split: People(store.shards(kind), split, side, config.seed)  # noqa: E731
+        people = lambda kind, split: People(store.shards(kind), split, side)  # noqa: E731
         stills = [people("scans", "train"), people("idol", "train")]
         self.sources = [*stills, people("talks", "train")]
         self.held_out = [people(kind, "test") for kind in ("scans", "idol", "talks")]
@@ -67,6 +67,8 @@ class Stage1Task(Task):
         losses |= body_losses(network, encoding.params, true, batch.confidence)
         offsets = offset_penalty(network.offsets(cloud)).mean()
         losses["regulariser"] = offsets + scale_penalty(cloud.scales, network.anchors.spacing).mean()
+        if self.settings.loss.chamfer:
+            losses["chamfer"] = surface_loss(network.pose(cloud, batch.params).means, batch.points)
         return weighted(losses, self.settings.loss)
 
     @cached_property
@@ -142,6 +144,15 @@ def body_losses(network: Stage1, params: SmplxParams, true: SmplxParams, confide
     seen = guess[..., :2] * (target[..., 2:] / guess[..., 2:].clamp(min=0.1))
     across = joint_errors(seen, target[..., :2])
     return {"smplx": (weight * of_parameters).mean(), "vertices": (weight * (shape + across).mean(-1)).mean()}
+
+
+def surface_loss(means: Tensor, points: Tensor) -> Tensor:
+    """Mean chamfer distance, m², of Gaussians [B, N, 3] and scan points [B, P, 3]; samples without a scan (NaN) give zero."""
+    scanned = ~points.isnan().any(-1).any(-1)
+    if not scanned.any():
+        return means.sum() * 0
+    out, back = chamfer(means[scanned], points[scanned])
+    return (out.mean(1) + back.mean(1)).sum() / len(means)
 
 
 def in_camera(network: Stage1, params: SmplxParams, w2c: Tensor) -> SmplxParams:

@@ -48,7 +48,7 @@ class Stage2Task(Task):
         for parameter in stage1.parameters():
             parameter.requires_grad_(False)
         side = max(stage1.config.image.image_size, self.settings.render_size)
-        self.talks, self.held_out = (People(store.shards("talks"), split, side, config.seed) for split in ("train", "test"))
+        self.talks, self.held_out = (People(store.shards("talks"), split, side) for split in ("train", "test"))
         self.windows = self._windows(self.talks, Draw(config.seed, self.settings.batch), stage1.config.image.image_size)
         self.audio_dim = self.windows.at(0).audio.shape[-1]
         self.network = Stage2(config.stage2, stage1, self.audio_dim)

@@ -1,7 +1,7 @@
 """Pictures of one still person from several cameras: the form that scans and HuGe100K samples share.
 
 A view set is `render/%03d.<png|webp>` (RGBA, straight alpha), `cameras.json` and `smplx.npz` (one SMPL-X body in the
-world of the cameras, metres, hands relative to the flat hand).
+world of the cameras, metres, hands relative to the flat hand); scans add `points.npz`, points of their surface.
 """
 
 from __future__ import annotations

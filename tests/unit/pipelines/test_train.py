@@ -16,6 +16,7 @@ from configs.schema import LossConfig
 from pipelines.checkpoints import load_stage1, load_stage2, read_about, run_id, save_weights, weights_file
 from pipelines.launch import run_training
 from pipelines.processes import ProcessFailed
+from pipelines.steps_stage1 import surface_loss
 from pipelines.tasks import make_task
 from pipelines.train import _ahead
 from pipelines.training_log import TrainingLog, learning_rate
@@ -59,6 +60,17 @@ def test_stage1_learns_one_batch(corpus):
     figures, picture = task.validate()
     assert all(np.isfinite(list(figures.values())))
     assert picture.ndim == 3
+
+
+def test_chamfer_pulls_gaussians_to_the_scan_and_spares_those_without():
+    means = torch.rand(2, 50, 3, requires_grad=True)
+    points = torch.stack([means[0].detach() + torch.tensor([0.1, 0.0, 0.0]), torch.full((50, 3), torch.nan)])
+    loss = surface_loss(means, points)
+    loss.backward()
+    assert 0 < loss.item() < 0.02
+    assert means.grad[0].abs().sum() > 0
+    assert not means.grad[1].any()
+    assert surface_loss(means, points[1:].expand(2, -1, -1)).item() == 0
 
 
 def test_stage2_learns_motion_and_leaves_stage1_alone(stage1_weights):
