@@ -1,6 +1,6 @@
 """One texture for all layers of a person: lay out charts, then paint every texel from its place on the surface.
 
-Charts are rectangles packed on shelves. UV follows OBJ files (v upwards). F triangles of all layers together.
+Charts are rectangles, packed as low as they go. UV follows OBJ files (v upwards). F triangles of all layers together.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Texels:
 
 
 def island_charts(uv: np.ndarray, uv_faces: np.ndarray, first_face: int, density: np.ndarray) -> list[Chart]:
-    """Charts from a layout that exists: one for each connected island; `density` [F] texels per UV unit of its triangles."""
+    """Charts from a layout that exists: one for each connected island; `density` [F] texels per UV unit (the median counts)."""
     edges = np.concatenate([uv_faces[:, [0, 1]], uv_faces[:, [1, 2]]])
     graph = coo_matrix((np.ones(len(edges)), edges.T), shape=(len(uv), len(uv)))
     island = connected_components(graph, directed=False)[1][uv_faces[:, 0]]
@@ -51,7 +51,7 @@ def island_charts(uv: np.ndarray, uv_faces: np.ndarray, first_face: int, density
     for number in np.unique(island):
         faces = np.flatnonzero(island == number)
         used, corners = np.unique(uv_faces[faces], return_inverse=True)
-        charts.append(Chart(faces + first_face, corners.reshape(-1, 3), uv[used] * density[faces].max()))
+        charts.append(Chart(faces + first_face, corners.reshape(-1, 3), uv[used] * np.median(density[faces])))
     return charts
 
 
@@ -69,20 +69,22 @@ def projected_charts(points: np.ndarray, faces: np.ndarray, first_face: int, den
 
 
 def pack(charts: list[Chart], face_count: int, size: int) -> Atlas:
-    """Place the charts at the largest common scale that fits (bisection to 1 %)."""
-    boxes = np.array([np.ptp(c.coordinates, axis=0) for c in charts])
+    """Place the charts, upright, at the largest common scale that fits (bisection to 1 %)."""
+    flat = [c.coordinates - c.coordinates.min(0) for c in charts]
+    flat = [f[:, ::-1] if np.ptp(f[:, 0]) > np.ptp(f[:, 1]) else f for f in flat]
+    boxes = np.array([f.max(0) for f in flat])
     low, high = 0.0, 4.0
     while high - low > 0.005:
         middle = (low + high) / 2
-        low, high = (middle, high) if _shelves(boxes * middle + 2 * GUTTER, size) is not None else (low, middle)
-    corners = _shelves(boxes * low + 2 * GUTTER, size)
+        low, high = (middle, high) if _skyline(boxes * middle + 2 * GUTTER, size) is not None else (low, middle)
+    corners = _skyline(boxes * low + 2 * GUTTER, size)
     if corners is None:
         raise ValueError(f"atlas: {len(charts)} charts do not fit {size} × {size} texels at any scale")
     uv, uv_faces, start = [], np.zeros((face_count, 3), np.int64), 0
-    for chart, corner in zip(charts, corners, strict=True):
-        uv.append(((chart.coordinates - chart.coordinates.min(0)) * low + corner + GUTTER) / size)
+    for chart, points, corner in zip(charts, flat, corners, strict=True):
+        uv.append((points * low + corner + GUTTER) / size)
         uv_faces[chart.faces] = chart.corners + start
-        start += len(chart.coordinates)
+        start += len(points)
     return Atlas(size, np.concatenate(uv), uv_faces)
 
 
@@ -106,19 +108,18 @@ def fill(atlas: Atlas, found: Texels, colors: np.ndarray) -> np.ndarray:
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _shelves(boxes: np.ndarray, size: int) -> np.ndarray | None:
-    """Lower left corners [N, 2] of boxes [N, 2] on shelves, tallest first; none where they do not fit."""
+def _skyline(boxes: np.ndarray, size: int) -> np.ndarray | None:
+    """Lower left corners [N, 2] of boxes [N, 2], each as low as it goes, tallest first; none where they do not fit."""
     corners = np.zeros_like(boxes)
-    x = y = shelf = 0.0
+    ground = np.zeros(size)  # height filled so far over each column of texels
     for i in np.argsort(-boxes[:, 1], kind="stable"):
-        width, height = boxes[i]
+        width = int(np.ceil(boxes[i, 0]))
         if width > size:
             return None
-        if x + width > size:
-            x, y, shelf = 0.0, y + shelf, 0.0
-        shelf = max(shelf, height)
-        if y + height > size:
+        floor = np.lib.stride_tricks.sliding_window_view(ground, width).max(1)
+        x = int(floor.argmin())
+        if floor[x] + boxes[i, 1] > size:
             return None
-        corners[i] = x, y
-        x += width
+        corners[i] = x, floor[x]
+        ground[x : x + width] = floor[x] + boxes[i, 1]
     return corners

@@ -21,7 +21,7 @@ HEAD, JAW, LEFT_EYE, RIGHT_EYE = 15, 22, 23, 24
 REGRESSOR_NEAR, REGRESSOR_ANYWHERE = 100, 200  # vertices a joint is regressed from
 REGRESSOR_TEMPLATE, REGRESSOR_RIDGE = 3.0, 2e-5  # weight of the template against one beta; ridge, square metres
 HEAD_IMPORTANCE = 4.0  # so that some of the ten betas describe faces
-TONGUE_SIZE, TONGUE_DROP = 0.84, 0.006  # MakeHuman's would cover the lower teeth in an open mouth; metres
+TONGUE_SIZE, TONGUE_DROP = np.array([0.9, 0.75, 0.80]), 0.004  # MakeHuman's would cover the lower teeth in an open mouth; metres
 GRID = 2.0**-17  # metres; stored figures are rounded to 7.6 µm, which halves the file
 LASHES = tuple(f"helper-{s}-eyelashes-{k}" for s in "lr" for k in (1, 2))
 BODY_GROUPS = ("body", "helper-tongue", "helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-lower-teeth", *LASHES)
@@ -64,8 +64,8 @@ def read_source() -> Source:
     held_out = sample_population(mesh.vertices, tpose, HELD_OUT, seed=1)
     template, joints = people.vertices.mean(0), people.joints.mean(0)
     tongue = rig.vertices("helper-tongue")
-    root = template[tongue] * [0, 1, 0] + [0, -TONGUE_DROP, template[tongue, 2].min()]
-    template[tongue] = root + TONGUE_SIZE * (template[tongue] - root)
+    root = np.array([0, template[tongue, 1].min(), template[tongue, 2].min()])
+    template[tongue] = root + TONGUE_SIZE * (template[tongue] - root) - [0, TONGUE_DROP, 0]
     return Source(mesh, rig, template, joints, directions, joint_directions, weights, explained, held_out)
 
 

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from model.body import JOINT_NAMES
 from samples.builders.layers import Layer, clip, push_out, select_faces, smoothed
 from samples.builders.looks import Look
-from samples.builders.paint import Anatomy, smoothstep
+from samples.builders.paint import Anatomy, bump, noise, smoothstep
 from samples.builders.wardrobe import Wardrobe
 
 HEAD, SPINE3 = JOINT_NAMES.index("head"), JOINT_NAMES.index("spine3")
@@ -53,7 +53,9 @@ def anatomy(body: BodyArrays, wardrobe: Wardrobe) -> Anatomy:
 def dressed_layers(body: BodyArrays, wardrobe: Wardrobe, look: Look) -> list[Layer]:
     """All layers of a person, innermost first; triangles that clothes hide are left out."""
     at = anatomy(body, wardrobe)
-    skin = Layer("skin", body.template, body.dirs, body.weights, body.faces, wardrobe.masks, wardrobe.groups, wardrobe.uv, wardrobe.uv_faces)
+    skin = Layer(
+        "skin", body.template, body.dirs, body.weights, body.faces, wardrobe.masks, wardrobe.groups, wardrobe.uv, wardrobe.uv_faces
+    )
     tights = Layer("tights", wardrobe.tights, wardrobe.tights_dirs, wardrobe.tights_weights, wardrobe.tights_faces)
     garments = _upper(tights, look)
     if look.jacket is not None:
@@ -73,7 +75,7 @@ def neck_value(p: np.ndarray, look: Look) -> np.ndarray:
     """Metres below the neckline; negative above it. Sleeves count as far below."""
     rise = {"crew": 0.0, "v": 0.002, "collar": 0.004, "high": 0.045}[look.neckline]
     plane = 0.140 + rise - 0.27 * (p[:, 2] - 0.012) - p[:, 1]
-    value = plane + 0.9 * np.maximum(np.abs(p[:, 0]) - 0.068, 0)
+    value = plane + 0.008 + 0.9 * np.maximum(np.abs(p[:, 0]) - 0.062, 0)
     if look.neckline in ("v", "collar"):
         depth = 0.015 if look.neckline == "v" else 0.075  # height of the V's point
         opening = np.abs(p[:, 0]) - 0.42 * (p[:, 1] - depth)
@@ -84,11 +86,16 @@ def neck_value(p: np.ndarray, look: Look) -> np.ndarray:
 def scalp_value(p: np.ndarray, ears: np.ndarray, look: Look, at: Anatomy) -> np.ndarray:
     """Metres inside the hairline, [P]; negative on face, ears and neck."""
     x, y, z = np.abs(p[:, 0]), p[:, 1], p[:, 2]
-    eye, high = at.left_eye[1], 0.004 if look.woman else 0.0
-    forehead = np.minimum(y - (eye + 0.070 - high - 0.55 * np.maximum(x - 0.028, 0)), (z - 0.02) * 2)
+    eye, uneven = at.left_eye[1], 0.0025 * noise(p * 170) + 0.002 * noise(p * 60)
+    if look.woman:  # round, with a low corner at the temples
+        line = eye + 0.071 - 9.0 * x**2 - 0.2 * np.maximum(x - 0.04, 0)
+    else:  # higher at the temples
+        line = eye + 0.067 + 0.012 * bump(x - 0.042, 0.016) - 0.9 * np.maximum(x - 0.052, 0)
+    forehead = np.minimum(y - line, (z - 0.02) * 2)
     sides = np.minimum(0.066 + 0.004 * look.woman - z, y - (eye + (0.012 if look.woman else 0.020)))
+    sideburn = np.minimum(np.minimum(0.066 - z, z - 0.048), y - (eye - 0.022 + 0.03 * look.woman))
     back = np.minimum(0.030 - z, y - (eye - 0.075))
-    value = np.maximum(np.maximum(forehead, sides), back)
+    value = np.maximum(np.maximum(forehead, sides), np.maximum(back, sideburn)) + uneven
     value = np.minimum(value, (0.35 - ears) * 0.2)
     return np.where(x < 0.12, np.minimum(value, y - 0.2), -1.0)
 
@@ -101,8 +108,10 @@ def _upper(tights: Layer, look: Look) -> list[Layer]:
     cuff = smoothstep(look.sleeve - 0.14, look.sleeve, np.abs(shirt.rest[:, 0])) * (0.012 if short else 0.001)
     belly = 0.0 if look.tucked else 0.006 * smoothstep(-0.15, -0.35, shirt.rest[:, 1])
     sleeve = 0.004 * smoothstep(0.2, 0.35, np.abs(shirt.rest[:, 0]))
-    shirt = push_out(shirt, 0.005 + cuff + belly + sleeve, smooth=3)
-    parts = [replace(shirt, name="shirt")]
+    neckline = neck_value(shirt.rest, look)
+    edge = 0.0025 * smoothstep(0.03, 0.0, neckline)
+    shirt = push_out(shirt, 0.005 - edge + cuff + belly + sleeve, smooth=3)
+    parts = [replace(shirt, name="shirt", masks={"neckline": neckline})]
     if look.neckline == "collar":
         ring = neck_value(tights.rest, replace(look, neckline="crew"))
         collar = clip(tights, 0.016 - ring + 0.10 * np.maximum(0.05 - tights.rest[:, 2], 0))
@@ -174,7 +183,7 @@ def _curtain(shell: Layer, look: Look, at: Anatomy) -> Layer:
     """Hair that hangs straight down from the shell's widest places, behind the ears and round the back."""
     centre = np.array([0.0, 0.025])  # x, z of the head's axis
     columns, rows = 72, 14
-    angle = np.linspace(-1.0, 1.0, columns) * np.radians(118)  # from the back
+    angle = np.linspace(-1.0, 1.0, columns) * np.radians(108)  # from the back
     flat = shell.rest[:, [0, 2]] - centre
     bearing, radius = np.arctan2(flat[:, 0], -flat[:, 1]), np.linalg.norm(flat, axis=1)
     start = at.left_eye[1] + 0.03
@@ -185,6 +194,7 @@ def _curtain(shell: Layer, look: Look, at: Anatomy) -> Layer:
         nearest[k] = near[radius[near].argmax()]
         widest[k] = radius[nearest[k]]
     widest = gaussian_filter1d(maximum_filter1d(widest, 3, mode="nearest"), 3, mode="nearest") + 0.001
+    widest *= 1 - 0.14 * smoothstep(80, 108, np.degrees(np.abs(angle)))  # the front edges turn in
     behind = np.cos(angle * 0.75)  # 1 at the back, 0 beside the face
     if look.hair_style == "bob":
         bottom = at.mouth[1] - 0.035 - 0.012 * behind

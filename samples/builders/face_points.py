@@ -21,8 +21,10 @@ from samples.builders.wardrobe import Wardrobe
 SIZE, FOCAL, DISTANCE = 640, 1900.0, 1.2  # pixels, pixels, metres
 SIDES = (0.0, -0.28, 0.28)  # metres that the camera stands to the side
 # iBUG's landmarks 17–67 (brows, nose, eyes, mouth) and 0–16 (jaw) among mediapipe's points; `smplx` reads both
-IBUG = [71, 63, 105, 66, 107, 336, 296, 334, 293, 301, 168, 197, 5, 4, 75, 97, 2, 326, 305, 33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373,
-        380, 61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87]  # fmt: skip
+IBUG = [
+    71, 63, 105, 66, 107, 336, 296, 334, 293, 301, 168, 197, 5, 4, 75, 97, 2, 326, 305, 33, 160, 158, 133, 153, 144, 362, 385, 387, 263,
+    373, 380, 61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87,
+]  # fmt: skip
 JAW = [162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389]
 YAWS = 79  # rows of smplx's contour table; the same here at every yaw
 

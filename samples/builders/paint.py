@@ -73,14 +73,15 @@ def skin(spots: Spots, look: Look, hairline: np.ndarray) -> np.ndarray:
     out = mix(out, flush * (0.4 + 0.6 * tone), 0.22 * cheek + 0.16 * nose)
     socket = bump(x - at.left_eye[0], 0.020) * bump(y - at.left_eye[1] + 0.003, 0.012) * front
     out *= 1 - 0.16 * socket[:, None]
-    out *= 1 - 0.45 * (bump(x - 0.0075, 0.0042) * bump(y - (at.nose[1] - 0.0125), 0.0035) * front)[:, None]  # nostrils
+    out *= 1 - 0.4 * (bump(x - 0.0075, 0.0038) * bump(y - (at.nose[1] - 0.0095), 0.0028) * front)[:, None]  # nostrils
     out = _beard(out, spots, look, front)
     lips = smoothstep(0.30, 0.62, spots.masks["lips"])
     seam = bump(y - at.mouth[1], 0.0016) * lips
     out = mix(out, np.array(look.lips) * (1 + 0.06 * noise(p * [700, 120, 120]))[:, None], 0.9 * lips)
     out *= 1 - 0.35 * seam[:, None]
     out = mix(out, np.array(look.hair) * 0.75, 0.85 * _brows(p, look, at) * front)
-    lid = bump(np.hypot((x - at.left_eye[0]) / 1.55, y - at.left_eye[1] - 0.0005) - 0.0088, 0.0016) * smoothstep(0.0, 0.004, y - at.left_eye[1])
+    lid = bump(np.hypot((x - at.left_eye[0]) / 1.55, y - at.left_eye[1] - 0.0005) - 0.0088, 0.0016)
+    lid *= smoothstep(0.0, 0.004, y - at.left_eye[1])
     out = mix(out, np.array(look.hair) * 0.4, 0.55 * lid * front)
     mouth = smoothstep(0.4, 0.8, spots.masks["mouth"]) * (1 - lips)
     depth = 0.35 + 0.65 * smoothstep(0.07, 0.13, z)
@@ -96,7 +97,8 @@ def eyes(spots: Spots, look: Look) -> np.ndarray:
     y = p[:, 1] - centre[1]
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
     front = p[:, 2] > centre[2]
-    out = np.tile((0.93, 0.92, 0.90), (len(p), 1)) * (1 - 0.12 * smoothstep(0.007, 0.013, radius))[:, None]
+    shade = (1 - 0.18 * smoothstep(0.006, 0.013, radius)) * (1 - 0.30 * smoothstep(0.001, 0.0065, y))  # the upper lid's shadow
+    out = np.tile((0.86, 0.84, 0.82), (len(p), 1)) * shade[:, None]
     fibre = 1 + 0.25 * noise(np.stack([angle * 9, radius * 300, radius * 0], 1))
     iris = np.array(look.iris) * (fibre * (1.25 - 0.75 * smoothstep(0.0045, 0.0064, radius)))[:, None]
     out = mix(out, iris, front * smoothstep(0.0066, 0.0061, radius))
@@ -108,7 +110,7 @@ def eyes(spots: Spots, look: Look) -> np.ndarray:
 def teeth(spots: Spots) -> np.ndarray:
     p = spots.position
     gaps = 1 - 0.18 * smoothstep(0.75, 1.0, np.abs(np.sin(np.arctan2(p[:, 0], p[:, 2] - 0.075) * 13)))
-    out = np.array([0.93, 0.90, 0.84]) * (gaps * (0.55 + 0.45 * smoothstep(0.09, 0.125, p[:, 2])))[:, None]
+    out = np.array([0.93, 0.90, 0.84]) * (gaps * (0.30 + 0.70 * smoothstep(0.10, 0.128, p[:, 2])))[:, None]
     upper = spots.group == "helper-upper-teeth"
     edge = np.where(upper, p[:, 1] - 0.2665, 0.2445 - p[:, 1])
     return mix(out, np.array([0.70, 0.38, 0.38]), smoothstep(-0.001, 0.001, edge))
@@ -137,8 +139,10 @@ def shirt(spots: Spots, look: Look) -> np.ndarray:
         out *= 1 - 0.25 * placket[:, None]
         button = smoothstep(0.0060, 0.0048, np.hypot(p[:, 0], _fold(p[:, 1], 0.085))) * (p[:, 2] > 0.03)
         out = mix(out, 0.6 * main + 0.32, button)
-    cuff = bump(np.abs(p[:, 0]) - look.sleeve + 0.022, 0.0022) * sleeve
-    return out * (1 - 0.25 * cuff)[:, None]
+    seam = bump(np.abs(p[:, 0]) - look.sleeve + 0.022, 0.0022) * sleeve
+    if look.neckline in ("crew", "high", "v"):
+        seam += bump(spots.masks["neckline"] - 0.014, 0.0020)
+    return out * (1 - 0.28 * seam)[:, None]
 
 
 def jacket(spots: Spots, look: Look) -> np.ndarray:
@@ -147,8 +151,10 @@ def jacket(spots: Spots, look: Look) -> np.ndarray:
     out = _cloth(np.tile(np.array(look.jacket), (len(p), 1)), p, fold=0.08)
     lapel = smoothstep(0.004, 0.0, np.abs(spots.masks["opening"] - 0.032)) * (p[:, 1] > -0.16)
     out *= 1 - 0.35 * lapel[:, None]
-    pocket = smoothstep(0.003, 0.001, np.abs(p[:, 1] + 0.265)) * smoothstep(0.055, 0.05, np.abs(np.abs(p[:, 0]) - 0.12)) * (p[:, 2] > 0.03)
-    button = smoothstep(0.0085, 0.0070, np.hypot(spots.masks["opening"] - 0.014, _fold(p[:, 1] + 0.18, 0.09))) * (p[:, 1] < -0.12)
+    pocket = smoothstep(0.003, 0.001, np.abs(p[:, 1] + 0.265)) * smoothstep(0.055, 0.05, np.abs(np.abs(p[:, 0]) - 0.12))
+    pocket *= p[:, 2] > 0.03
+    button = smoothstep(0.0085, 0.0070, np.hypot(spots.masks["opening"] - 0.014, _fold(p[:, 1] + 0.18, 0.09)))
+    button *= p[:, 1] < -0.12
     return mix(out * (1 - 0.4 * pocket)[:, None], np.array(look.jacket) * 0.35, button * (p[:, 0] > 0))
 
 
@@ -203,6 +209,9 @@ def _strands(p: np.ndarray, look: Look, at: Anatomy) -> np.ndarray:
     coarse = noise(np.stack([azimuth * 11, reach * 9, azimuth * 0 + 5], 1))
     shine = 0.18 * bump(p[:, 1] - (at.left_eye[1] + 0.055), 0.022)
     base = np.array(look.hair)
+    if look.hair_style in ("bob", "long"):  # a parting
+        parting = bump(p[:, 0] - 0.014, 0.0016) * smoothstep(-0.02, 0.0, p[:, 2]) * (p[:, 1] > at.left_eye[1] + 0.05)
+        base = mix(base, np.array(look.skin) * 0.8, 0.8 * parting)
     return base * (1 + 0.33 * fine + 0.2 * coarse)[:, None] + (base + 0.12) * (shine * (0.6 + 0.5 * fine))[:, None]
 
 

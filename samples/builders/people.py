@@ -111,7 +111,9 @@ def _skin_density(layer: Layer) -> np.ndarray:
     """Texels per UV unit, [F]: faces and hands are looked at closely, mouths and arms are not."""
     groups, middle = layer.face_groups(), layer.rest[layer.faces].mean(1)
     out = np.full(len(groups), float(SKIN_DENSITY))
-    out[(middle[:, 2] > 0.135) & (groups == "body") & (middle[:, 1] > 0.2)] = HEAD_DENSITY
+    mouth = layer.masks["mouth"][layer.faces].mean(1) > 0.5
+    out[(groups == "body") & (middle[:, 1] > 0.15)] = HEAD_DENSITY
+    out[mouth] = TEETH_DENSITY
     out[np.abs(middle[:, 0]) > 0.75] = HAND_DENSITY
     for part, density in (("eye", EYE_DENSITY), ("teeth", TEETH_DENSITY), ("tongue", TEETH_DENSITY), ("lashes", LASH_DENSITY)):
         out[np.char.find(groups, part) >= 0] = density
