@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.schema import ImageEncoderConfig
-from model.layers import Block, ConvBlock
+from model.layers import Block, ConvBlock, RMSNorm
 from model.types import Camera
 
 SAPIENS_SIDE = 1024
@@ -93,7 +93,7 @@ class ViTEncoder(nn.Module):
         self.stem = nn.ModuleList(ConvBlock(a, b, stride=2) for a, b in zip([5, *stem], stem, strict=False))
         self.position = nn.Parameter(torch.randn(1, grid * grid, width) * 0.02)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(config.depth))
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = RMSNorm(width)
         self.map = PixelMap(width, stem[-2:0:-1] or [stem[-1]], channels)
 
     def forward(self, image: Tensor) -> ImageFeatures:
@@ -126,7 +126,7 @@ class SapiensEncoder(nn.Module):
         self._frozen = (load_torchscript(path),)  # in a tuple: neither trained, saved nor cast with this module
         inputs = _sapiens_channels(self._frozen[0])
         self.project = nn.Linear(inputs, width)
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = RMSNorm(width)
         self.stem = nn.Sequential(ConvBlock(3, 32, stride=2), ConvBlock(32, 64, stride=2))
         self.map = PixelMap(width, [64], channels)
         self.register_buffer("mean", torch.tensor(SAPIENS_MEAN).view(3, 1, 1) / 255, persistent=False)
@@ -160,7 +160,9 @@ def load_torchscript(path: str | Path) -> torch.jit.ScriptModule:
         module = torch.jit.load(str(path), map_location="cpu")
     except RuntimeError as error:
         raise ValueError(f"image encoder: {path} is no TorchScript archive: {str(error).splitlines()[0]}") from error
-    return module.eval().requires_grad_(False)
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return module.eval()
 
 
 def _sapiens_channels(module: torch.jit.ScriptModule) -> int:

@@ -20,6 +20,16 @@ def rotary(x: Tensor, positions: Tensor, base: float = 1000.0) -> Tensor:
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
+class RMSNorm(nn.RMSNorm):
+    """Root-mean-square norm over the last axis; under autocast its weight follows the input, which keeps it fused."""
+
+    def __init__(self, width: int):
+        super().__init__(width, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class Attention(nn.Module):
     """Multi-head attention of x [B, L, d] to itself or to a context [B, M, d]."""
 
@@ -31,8 +41,8 @@ class Attention(nn.Module):
         self.query = nn.Linear(width, width, bias=False)
         self.key_value = nn.Linear(width, 2 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.query_norm = nn.RMSNorm(width // heads, eps=1e-6)
-        self.key_norm = nn.RMSNorm(width // heads, eps=1e-6)
+        self.query_norm = RMSNorm(width // heads)
+        self.key_norm = RMSNorm(width // heads)
 
     def forward(
         self,
@@ -70,10 +80,10 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, cross: bool = False):
         super().__init__()
-        self.self_norm, self.self_attention = nn.RMSNorm(width, eps=1e-6), Attention(width, heads)
-        self.cross_norm = nn.RMSNorm(width, eps=1e-6) if cross else None
+        self.self_norm, self.self_attention = RMSNorm(width), Attention(width, heads)
+        self.cross_norm = RMSNorm(width) if cross else None
         self.cross_attention = Attention(width, heads) if cross else None
-        self.feed_norm, self.feed = nn.RMSNorm(width, eps=1e-6), SwiGLU(width)
+        self.feed_norm, self.feed = RMSNorm(width), SwiGLU(width)
 
     def forward(
         self,

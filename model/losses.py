@@ -80,10 +80,11 @@ def token_errors(predicted: Tensor, target: Tensor) -> Tensor:  # [..., K, d] tw
     return (predicted - target).square().mean(-1)
 
 
-def offset_penalty(offsets: Tensor, free: float = 0.03) -> Tensor:
-    """Squared distance of Gaussians [B, N, 3] from their anchors beyond `free` metres, plus a tenth below → [B, N]."""
-    square = offsets.square().sum(-1)
-    return 0.1 * square + F.relu(_length(offsets) - free).square()
+def offset_penalty(offsets: Tensor, free: float = 0.02) -> Tensor:
+    """How far Gaussians [B, N, 3] left their anchors, in units of `free` metres: a tenth of the square, and the
+    squared excess over 1 → [B, N]."""
+    length = _length(offsets) / free
+    return 0.1 * length.square() + F.relu(length - 1).square()
 
 
 def scale_penalty(scales: Tensor, spacing: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from model.body import Body
 from model.geometry import IDENTITY_6D, UPRIGHT_6D, full_precision, rotation_from_6d, rotvec_to_6d
-from model.layers import Block
+from model.layers import Block, RMSNorm
 from model.types import SmplxParams
 
 BODY_TOKENS = 22  # root, then the 21 body joints
@@ -31,7 +31,7 @@ class SmplxQueries(nn.Module):
             raise ValueError(f"stage 1: smplx_tokens must be at least {DUTIES}, got {count}")
         self.queries = nn.Parameter(torch.randn(1, count, width) * 0.02)
         self.blocks = nn.ModuleList(Block(width, heads, cross=True) for _ in range(layers))
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = RMSNorm(width)
 
     def forward(self, image_tokens: Tensor) -> Tensor:
         x = self.queries.expand(len(image_tokens), -1, -1).to(image_tokens.dtype)

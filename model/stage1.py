@@ -18,7 +18,7 @@ from model.anchors import Anchors
 from model.body import Body
 from model.geometry import full_precision, quaternion_multiply
 from model.image_encoders import make_image_encoder
-from model.layers import Block
+from model.layers import Block, RMSNorm
 from model.smplx_tokens import SmplxDecoder, SmplxQueries
 from model.triplane import Triplane, sample_planes
 from model.types import AvatarTokens, Camera, GaussianCloud, SmplxParams, TensorGroup
@@ -61,7 +61,7 @@ class Stage1(nn.Module):
             self.anchors.coordinates, pixel_inputs, width, channels, config.triplane_resolution, config.triplane_tokens
         )
         self.fusion = nn.ModuleList(Block(width, heads, cross=True) for _ in range(config.fusion_layers))
-        self.fusion_norm = nn.RMSNorm(width, eps=1e-6)
+        self.fusion_norm = RMSNorm(width)
         self.whole = nn.Linear(width, channels)  # what concerns all anchors: light, skin, clothes as a whole
         self.anchor_code = nn.Parameter(torch.randn(config.gaussians, ANCHOR_CODE) * 0.02)
         inputs = 3 * channels + pixel_inputs + ANCHOR_CODE

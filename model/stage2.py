@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.schema import Stage2Config
-from model.layers import Block
+from model.layers import Block, RMSNorm
 from model.motion import MOTION, bounded, motion_vector, params_from_motion, pose_features
 from model.smplx_tokens import FACE
 from model.stage1 import FEATURES, Encoding, Stage1
@@ -56,13 +56,13 @@ class Stage2(nn.Module):
         width, tokens, token_width = config.width, stage1.config.smplx_tokens, stage1.config.width
         self.audio_in = nn.Linear(audio_dim, width)
         self.audio_mix = nn.ModuleList(nn.Conv1d(width, width, 5, padding=2, groups=width // 8) for _ in range(2))
-        self.audio_norm = nn.RMSNorm(width, eps=1e-6)
+        self.audio_norm = RMSNorm(width)
         self.seed_in = nn.Linear(MOTION, width)
         self.seed_flag = nn.Parameter(torch.randn(2, width) * 0.02)  # generated frame, seed frame
         self.token_in = nn.Linear(token_width, 8)
         self.reference_in = nn.Linear(tokens * 8 + MOTION - 3, width)
         self.blocks = nn.ModuleList(Block(width, config.heads, cross=True) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = RMSNorm(width)
         rank = width // 2
         self.face_rank = max(4, int(rank * FACE_SHARE))
         self.coefficients = nn.Linear(width, rank)

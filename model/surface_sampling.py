@@ -35,7 +35,7 @@ def sample_surface(
         face = inside[face]
         spacing = np.sqrt(weight[inside].sum() / level / share)
         place = np.einsum("mkc,mk->mc", corners[face], bary)
-        kept = thin(np.concatenate([place, normal[face] * 1.5 * spacing], 1), share, 2 * spacing)
+        kept = thin(np.concatenate([place, normal[face] * spacing], 1), share, 2 * spacing)
         picked.append(face[kept])
         barycentric.append(bary[kept])
     order = np.argsort(np.concatenate(picked), kind="stable")
