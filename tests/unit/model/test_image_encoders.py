@@ -57,7 +57,8 @@ def test_vit_map_follows_the_picture():
         dotted[..., row : row + 4, column : column + 4] = 0
         change = (encoder(dotted).map - encoder(blank).map).abs().sum(1)[0]
         peak = divmod(int(change.argmax()), 16)
-        assert abs(peak[0] - (row + 2) / 4) <= 1.5 and abs(peak[1] - (column + 2) / 4) <= 1.5
+        assert abs(peak[0] - (row + 2) / 4) <= 1.5
+        assert abs(peak[1] - (column + 2) / 4) <= 1.5
 
 
 def test_wrong_size_is_refused_with_both_sizes():
@@ -92,11 +93,11 @@ def test_sapiens_sees_pictures_normalised_as_it_was_trained(tmp_path):
 
 
 def test_missing_or_foreign_sapiens_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match="nowhere.pt2 which does not exist"):
+    with pytest.raises(ValueError, match=r"nowhere\.pt2 which does not exist"):
         sapiens(tmp_path / "nowhere.pt2")
     junk = tmp_path / "junk.pt2"
     junk.write_bytes(b"no archive")
-    with pytest.raises(ValueError, match="junk.pt2 is no TorchScript archive"):
+    with pytest.raises(ValueError, match=r"junk\.pt2 is no TorchScript archive"):
         sapiens(junk)
     with pytest.raises(ValueError, match="needs `path`"):
         make_image_encoder(ImageEncoderConfig(kind="sapiens"), 32, 4, 8)
@@ -109,7 +110,8 @@ def test_square_picture_pads_white_and_keeps_projections_on_their_pixels():
     camera = Camera(torch.eye(4)[None], intrinsics, torch.tensor([[40, 60]]))
     squared, moved = square_picture(image, camera, 120)
     assert squared.shape == (1, 3, 120, 120)
-    assert (squared[..., :18] == 1).all() and (squared[..., 22:98].amin() < 0.1)
+    assert (squared[..., :18] == 1).all()
+    assert (squared[..., 22:98].amin() < 0.1)
     point = torch.tensor([[[0.1, -0.2, 2.0]]])
     before, _ = camera.project(point)
     after, _ = moved.project(point)

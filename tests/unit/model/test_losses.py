@@ -61,7 +61,8 @@ def test_ssim_has_any_leading_axes_and_gradients():
     value = ssim_map(x, torch.rand(2, 3, 16, 16, 3))
     assert value.shape == (2, 3, 16, 16, 3)
     value.sum().backward()
-    assert x.grad.isfinite().all() and x.grad.abs().max() > 0
+    assert x.grad.isfinite().all()
+    assert x.grad.abs().max() > 0
 
 
 def test_smplx_errors_of_known_differences():
@@ -75,7 +76,8 @@ def test_smplx_errors_of_known_differences():
     expected[:, 22] = 0.3  # the jaw's place in full_pose
     torch.testing.assert_close(errors.pose, expected, atol=1e-5, rtol=0)
     assert errors.transl.tolist() == [0.0, 5.0]
-    assert errors.expression[0, 2] == 2 and errors.betas.sum() == 0
+    assert errors.expression[0, 2] == 2
+    assert errors.betas.sum() == 0
 
 
 def test_rotation_vectors_a_full_turn_apart_are_equal():
@@ -90,7 +92,8 @@ def test_equal_parameters_have_finite_gradients():
     errors = smplx_errors(a, SmplxParams.zeros(1))
     sum(getattr(errors, n).sum() for n in ("pose", "betas", "expression", "transl")).backward()
     assert a.full_pose.isfinite().all()
-    assert a.global_orient.grad.isfinite().all() and a.transl.grad.isfinite().all()
+    assert a.global_orient.grad.isfinite().all()
+    assert a.transl.grad.isfinite().all()
 
 
 def test_joint_and_velocity_errors_by_hand():
@@ -117,7 +120,9 @@ def test_scale_penalty_spares_small_round_gaussians():
     spacing = torch.full((4,), 0.01)
     scales = torch.tensor([[0.01, 0.01, 0.004], [0.03, 0.01, 0.01], [0.01, 0.001, 0.001], [0.04, 0.04, 0.04]])[None]
     values = scale_penalty(scales, spacing)[0]
-    assert values[0] == 0 and (values[1:] > 0).all() and values[3] > values[1]
+    assert values[0] == 0
+    assert (values[1:] > 0).all()
+    assert values[3] > values[1]
 
 
 def test_chamfer_agrees_with_brute_force_and_moves_points_together():

@@ -48,7 +48,8 @@ def test_shapes_from_picture_to_posed_cloud(network):
     features = network.canonical(encoding)
     assert features.shape == (2, COUNT, FEATURES + PICTURE)
     posed = network.pose(network.gaussians(features), encoding.params)
-    assert posed.means.shape == (2, COUNT, 3) and posed.colors.shape == (2, COUNT, 3)
+    assert posed.means.shape == (2, COUNT, 3)
+    assert posed.colors.shape == (2, COUNT, 3)
     assert encoding[1:].params.transl.shape == (1, 3)
 
 
@@ -112,7 +113,8 @@ def test_posing_with_a_rigid_motion_moves_the_cloud_rigidly(network):
     torch.testing.assert_close(moved.means, still.means @ motion[:3, :3].T + motion[:3, 3], atol=1e-4, rtol=0)
     turned = motion[:3, :3] @ rotation_from_quaternion(still.rotations)
     torch.testing.assert_close(rotation_from_quaternion(moved.rotations), turned, atol=1e-4, rtol=0)
-    assert torch.equal(moved.colors, cloud.colors) and torch.equal(moved.scales, cloud.scales)
+    assert torch.equal(moved.colors, cloud.colors)
+    assert torch.equal(moved.scales, cloud.scales)
 
 
 def test_posing_without_motion_returns_the_canonical_cloud(network):
@@ -134,9 +136,12 @@ def test_one_identity_takes_many_poses(network):
 def test_gaussians_keep_their_bounds_whatever_the_features(network):
     cloud = network.gaussians(torch.randn(1, COUNT, FEATURES + PICTURE) * 1e4)
     assert network.offsets(cloud).abs().max() <= CONFIG.max_offset * 3**0.5 + 1e-5
-    assert cloud.scales.max() <= CONFIG.max_scale and cloud.scales.min() > 0
-    assert 0 <= cloud.opacities.min() and cloud.opacities.max() <= 1
-    assert 0 <= cloud.colors.min() and cloud.colors.max() <= 1
+    assert cloud.scales.max() <= CONFIG.max_scale
+    assert cloud.scales.min() > 0
+    assert cloud.opacities.min() >= 0
+    assert cloud.opacities.max() <= 1
+    assert cloud.colors.min() >= 0
+    assert cloud.colors.max() <= 1
     assert all(getattr(cloud, n).isfinite().all() for n in cloud.__dataclass_fields__)
 
 
@@ -150,8 +155,10 @@ def test_true_params_say_where_the_picture_is_read(network, body):
     means, _ = network.anchors.posed(None, params)
     across = camera().project(means)[0][0, :, 0] - SIZE / 2
     left, right = (seen > 0.999) & (across < -2), (seen > 0.999) & (across > 2)
-    assert left.sum() > 40 and right.sum() > 40
-    assert (colors[left, 0] > 0.99).all() and (colors[right, 2] > 0.99).all()
+    assert left.sum() > 40
+    assert right.sum() > 40
+    assert (colors[left, 0] > 0.99).all()
+    assert (colors[right, 2] > 0.99).all()
 
 
 def test_back_is_hidden_and_guessed_from_the_front(network, body):
@@ -160,8 +167,10 @@ def test_back_is_hidden_and_guessed_from_the_front(network, body):
     pixels = network.encode(image, camera(), upright(body)).pixels[0]
     normal_z = network.anchors.frames[:, 2, 2]
     seen = pixels[:, -1]
-    assert seen[normal_z < -0.5].max() == 0 and seen[normal_z > 0.8].mean() > 0.6
-    torch.testing.assert_close(pixels[:, -PICTURE:-1], torch.tensor([0.0, 0.7, 0.0]).expand(COUNT, 3), atol=2e-3, rtol=0)
+    assert seen[normal_z < -0.5].max() == 0
+    assert seen[normal_z > 0.8].mean() > 0.6
+    green = torch.tensor([0.0, 0.7, 0.0]).expand(COUNT, 3)
+    torch.testing.assert_close(pixels[:, -PICTURE:-1], green, atol=2e-3, rtol=0)
 
 
 def test_a_nearer_limb_hides_what_is_behind(network, body):
@@ -170,7 +179,8 @@ def test_a_nearer_limb_hides_what_is_behind(network, body):
     turned[0, 15] = torch.tensor([0.0, -1.45, 0.0])  # left upper arm forward
     turned[0, 17] = torch.tensor([0.0, -1.4, 0.0])  # forearm across the chest
     across = SmplxParams(**{**{n: getattr(front, n) for n in front.__dataclass_fields__}, "body_pose": turned})
-    chest = torch.from_numpy(network.anchors.region == "trunk_and_arms") & (network.anchors.points.rest[:, 0].abs() < 0.12)
+    trunk = torch.from_numpy(network.anchors.region == "trunk_and_arms")
+    chest = trunk & (network.anchors.points.rest[:, 0].abs() < 0.12)
     open_, hidden = (network.encode(picture(), camera(), p).pixels[0, chest, -1] for p in (front, across))
     lost = (open_ > 0.5) & (hidden < 0.1)
     assert 3 < lost.sum() < 0.6 * (open_ > 0.5).sum()
@@ -196,7 +206,8 @@ def test_network_cast_to_bfloat16_still_runs(body):
     network = Stage1(CONFIG, body).bfloat16()
     encoding = network.encode(picture(), camera())
     cloud = network.pose(network.gaussians(network.canonical(encoding)), encoding.params)
-    assert isinstance(cloud, GaussianCloud) and cloud.means.dtype == torch.float32
+    assert isinstance(cloud, GaussianCloud)
+    assert cloud.means.dtype == torch.float32
 
 
 def test_weights_alone_restore_the_network(network, body):
