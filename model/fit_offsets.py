@@ -1,6 +1,6 @@
 """Where mediapipe puts body and hand landmarks, relative to the body's own points: constants of the fit.
 
-Each offset is given in the frame of the joint that owns the point (template axes turned with the joint), metres.
+Template space (T-pose axes), metres; they turn with the joint that carries the point.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_OFFSETS: list[tuple[float, float, float]] = []
+from model.fit_layout import FACE_PART
 
 
 def calibrated_offsets() -> Tensor:
     """[body + 2 hands, 3] in the order of `fit_layout`'s landmarks."""
-    return torch.tensor(_OFFSETS).reshape(-1, 3)
+    return torch.zeros(FACE_PART.start, 3)
