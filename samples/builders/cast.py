@@ -19,7 +19,7 @@ class Shot:
     """Where the camera stands and what is behind the speaker."""
 
     focal: float  # fraction of the picture's side
-    height: float  # metres of the scene that the picture shows at the speaker's distance
+    height: float  # metres that the picture shows of a person of average size (scene.TRUNK)
     yaw: float  # radians that the camera stands to the speaker's left of straight ahead
     rise: float  # metres that the camera is above the picture's middle
     wall: tuple[float, float, float]  # colour 0..1
@@ -29,7 +29,8 @@ class Shot:
 class Talk:
     speaker: str
     topic: str
-    seed: int  # of the person's looks (samples.builders.people) and, with it, of voice timing and motion
+    seed: int  # of the person's looks (samples.builders.people) and of the pauses
+    take: int  # which draw of the motion is shown
     voice: Voice
     pause: float  # seconds between lines, about
     lines: tuple[str, ...]
@@ -40,12 +41,17 @@ class Talk:
     def id(self) -> str:
         return f"{self.speaker}_{self.topic}"
 
+    @property
+    def motion_seed(self) -> int:
+        return 1000 * self.take + self.seed
+
 
 TALKS = (
     Talk(
         SPEAKERS[0],
         "radio",
         seed=100,
+        take=7,
         voice=Voice("en-us+m3", "en-US", rate=165, pitch=42, pitch_range=62),
         pause=0.4,
         lines=(
@@ -62,7 +68,7 @@ TALKS = (
                 size=1.0,
                 speed=1.0,
                 right=0.75,
-                both=0.35,
+                both=0.5,
                 beat=0.06,
                 likes={"present": 1, "count": 0.8, "offer": 0.6, "self": 0.6},
             ),
@@ -70,12 +76,13 @@ TALKS = (
             lean=0.04,
             turn=0.0,
         ),
-        shot=Shot(focal=1.75, height=1.06, yaw=0.10, rise=0.05, wall=(0.62, 0.66, 0.70)),
+        shot=Shot(focal=1.75, height=1.11, yaw=0.10, rise=0.05, wall=(0.62, 0.66, 0.70)),
     ),
     Talk(
         SPEAKERS[1],
         "bread",
         seed=101,
+        take=4,
         voice=Voice("en+f3", "en-GB", rate=178, pitch=62, pitch_range=70),
         pause=0.3,
         lines=(
@@ -100,12 +107,13 @@ TALKS = (
             lean=0.05,
             turn=-0.08,
         ),
-        shot=Shot(focal=1.65, height=1.02, yaw=-0.08, rise=0.0, wall=(0.72, 0.66, 0.56)),
+        shot=Shot(focal=1.65, height=1.07, yaw=-0.08, rise=0.0, wall=(0.72, 0.66, 0.56)),
     ),
     Talk(
         SPEAKERS[2],
         "bridge",
         seed=102,
+        take=4,
         voice=Voice("en-gb-scotland+m1", "en-GB", rate=158, pitch=35, pitch_range=55),
         pause=0.45,
         lines=(
@@ -130,12 +138,13 @@ TALKS = (
             lean=0.03,
             turn=0.10,
         ),
-        shot=Shot(focal=1.9, height=1.08, yaw=0.0, rise=0.08, wall=(0.46, 0.52, 0.56)),
+        shot=Shot(focal=1.9, height=1.13, yaw=0.0, rise=0.08, wall=(0.46, 0.52, 0.56)),
     ),
     Talk(
         SPEAKERS[3],
         "maps",
         seed=103,
+        take=6,
         voice=Voice("en-us+f2", "en-US", rate=178, pitch=58, pitch_range=75),
         pause=0.3,
         lines=(
@@ -160,12 +169,13 @@ TALKS = (
             lean=0.04,
             turn=-0.05,
         ),
-        shot=Shot(focal=1.7, height=1.04, yaw=0.12, rise=0.03, wall=(0.58, 0.68, 0.60)),
+        shot=Shot(focal=1.7, height=1.09, yaw=0.12, rise=0.03, wall=(0.58, 0.68, 0.60)),
     ),
     Talk(
         SPEAKERS[4],
         "noise",
         seed=104,
+        take=2,
         voice=Voice("en-us-nyc+m7", "en-US", rate=170, pitch=48, pitch_range=66),
         pause=0.4,
         lines=(
@@ -190,12 +200,13 @@ TALKS = (
             lean=0.05,
             turn=0.06,
         ),
-        shot=Shot(focal=1.8, height=1.06, yaw=-0.12, rise=0.04, wall=(0.56, 0.52, 0.60)),
+        shot=Shot(focal=1.8, height=1.11, yaw=-0.12, rise=0.04, wall=(0.56, 0.52, 0.60)),
     ),
     Talk(
         SPEAKERS[5],
         "bees",
         seed=105,
+        take=6,
         voice=Voice("en-gb-x-rp+f4", "en-GB", rate=174, pitch=66, pitch_range=72),
         pause=0.32,
         lines=(
@@ -220,6 +231,6 @@ TALKS = (
             lean=0.04,
             turn=-0.1,
         ),
-        shot=Shot(focal=1.65, height=1.02, yaw=0.06, rise=0.02, wall=(0.70, 0.62, 0.62)),
+        shot=Shot(focal=1.65, height=1.07, yaw=0.06, rise=0.02, wall=(0.70, 0.62, 0.62)),
     ),
 )

@@ -41,7 +41,7 @@ class Gesture:
 GESTURES = {
     "present": Gesture(
         pose((-0.12, -0.42, 0.60), 0.3, (-0.3, 0.1, 0), CUP),
-        pose((0.20, -0.50, 0.66), 0.35, (-1.1, -0.2, 0), OPEN),
+        pose((0.12, -0.48, 0.66), 0.35, (-1.1, -0.2, 0), OPEN),
     ),
     "chop": Gesture(
         pose((-0.06, -0.24, 0.62), 0.3, (0.1, -0.1, 0), FLAT),
@@ -58,7 +58,7 @@ GESTURES = {
     ),
     "sweep": Gesture(
         pose((-0.34, -0.30, 0.60), 0.4, (0.5, 0.1, 0), RELAXED),
-        pose((0.32, -0.30, 0.60), 0.5, (0.5, -0.2, 0.1), FLAT),
+        pose((0.24, -0.30, 0.62), 0.5, (0.5, -0.2, 0.1), FLAT),
     ),
     "raise": Gesture(
         pose((-0.02, -0.42, 0.52), 0.3, (0.2, 0, 0), RELAXED),
@@ -80,15 +80,15 @@ GESTURES = {
     ),
     "offer": Gesture(
         pose((-0.14, -0.46, 0.54), 0.3, (-0.4, 0.1, 0), RELAXED),
-        pose((0.10, -0.44, 0.74), 0.3, (-1.2, -0.1, 0), OPEN),
+        pose((0.05, -0.44, 0.74), 0.3, (-1.2, -0.1, 0), OPEN),
         hands=(2,),
     ),
 }
 
 RESTS = {
-    "front": pose((-0.14, -0.60, 0.50), 0.3, (0.45, 0.05, 0), RELAXED),
+    "front": pose((-0.10, -0.60, 0.50), 0.3, (0.45, 0.05, 0), RELAXED),
     "apart": pose((0.02, -0.60, 0.52), 0.3, (0.6, 0.0, 0), RELAXED),
-    "high": pose((-0.16, -0.50, 0.56), 0.35, (0.2, 0.0, 0), RELAXED),
+    "high": pose((-0.11, -0.50, 0.56), 0.35, (0.2, 0.0, 0), RELAXED),
     "open": pose((-0.02, -0.56, 0.56), 0.3, (0.0, 0.0, 0), CUP),
 }
 
@@ -212,6 +212,7 @@ def _poses(stroke: Stroke) -> tuple[Pose, Pose]:
     for p in (gesture.start, gesture.end):
         p = p + stroke.jitter
         p[:3] = centre + stroke.jitter[:3] + stroke.size * (p[:3] - centre - stroke.jitter[:3])
+        p[0] = min(p[0], 0.26)  # further out, the fingers leave the picture
         out.append(p)
     return out[0], out[1]
 

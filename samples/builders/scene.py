@@ -10,14 +10,19 @@ from scipy.ndimage import gaussian_filter
 from model.types import Camera
 from samples.builders.cast import Shot
 
+TRUNK = 0.80  # metres from the pelvis to the crown of the person that `Shot.height` is stated for
 NOISE = 0.006  # standard deviation of the sensor's noise
 
 
-def camera_of(shot: Shot, top: float, size: int) -> Camera:
-    """A camera that shows a person from 7 % above `top` (metres, the top of the head) down; world: y up, person looks along +z."""
+def camera_of(shot: Shot, top: float, hips: float, size: int) -> Camera:
+    """A camera that shows a person from above the head to the hips.
+
+    `top` and `hips` are heights of the crown and of the pelvis, metres; world: y up, the person looks along +z.
+    """
     focal = shot.focal * size
-    distance = shot.height * shot.focal
-    middle = top - 0.43 * shot.height
+    height = shot.height * (top - hips) / TRUNK
+    distance = height * shot.focal
+    middle = top - 0.43 * height
     eye = np.array([distance * np.sin(shot.yaw), middle + shot.rise, distance * np.cos(shot.yaw)])
     forward = np.array([0.0, middle, 0.0]) - eye
     forward /= np.linalg.norm(forward)

@@ -76,7 +76,7 @@ def test_rounded_vowels_round_and_spread_vowels_spread():
 
 
 def test_every_stroke_ends_on_an_accent():
-    prominence = {i: 1.5 for i in range(0, 60, 7)}
+    prominence = dict.fromkeys(range(0, 60, 7), 1.5)
     phones = phones_of(*["æ", "t"] * 30, prominence=prominence)
     when = np.array([t for t, _ in accents(phones)])
     strokes = plan_strokes(phones, GestureStyle(rate=1.0), np.random.default_rng(2))
