@@ -49,6 +49,15 @@ _NOSE_CHEEKS = (
 )  # fmt: skip
 _IRISES = (468, 473)
 FACE_SUBSET = tuple(sorted({*LIPS, *EYES, *OVAL, *_BROWS, *_NOSE_CHEEKS, *_IRISES}))
+BODY_NAMES = tuple(name for name, _ in _BODY.values())
+HAND_NAMES = tuple(  # the body's points for mediapipe's 21 landmarks of the left hand, then of the right one
+    name
+    for side in ("left", "right")
+    for name in (
+        f"{side}_wrist",
+        *(n for f in _TIPS for n in (*(f"{side}_{f}{k}" for k in (1, 2, 3)), f"{side[0]}{f}")),
+    )
+)
 BODY_COUNT, HAND_COUNT = len(_BODY), 21
 LANDMARKS = BODY_COUNT + 2 * HAND_COUNT + len(FACE_SUBSET)
 BODY_PART = slice(0, BODY_COUNT)
@@ -102,8 +111,7 @@ class Observations:
 
 def make_layout(body: Body, face: FaceEmbedding, offsets: Tensor | None = None) -> Layout:
     """`offsets` [BODY + 2·21, 3]: from the body's point to where the detector puts the landmark, in template space."""
-    names = [name for name, _ in _BODY.values()] + [n for side in ("left", "right") for n in _hand_names(side)]
-    named = _stack([_named_point(body, name) for name in names])
+    named = _stack([_named_point(body, name) for name in (*BODY_NAMES, *HAND_NAMES)])
     skin = body.surface(face.faces[FACE_SUBSET,], face.barycentric[FACE_SUBSET,])
     skin.rest += torch.from_numpy(face.offset)[FACE_SUBSET,].to(skin.rest)
     if offsets is not None:
@@ -145,12 +153,6 @@ def observe(
         hand_bones=bone(hands, hand_starts, hand_ends), hand_weights=(~hands[:, :, 0, 0].isnan()).float(),
         torso_pixels=body[:, torso, :2], torso_metres=world[:, torso, :2], size=size, fps=fps,
     )  # fmt: skip
-
-
-def _hand_names(side: str) -> list[str]:
-    """The body's points for mediapipe's 21 hand landmarks: wrist, then per finger three joints and the tip."""
-    joints = lambda finger: [f"{side}_{finger}{k}" for k in (1, 2, 3)]  # noqa: E731
-    return [f"{side}_wrist", *(name for f in _TIPS for name in (*joints(f), f"{side[0]}{f}"))]
 
 
 def _hand_weights() -> Tensor:  # [21]

@@ -1,0 +1,125 @@
+"""Measure where mediapipe puts body and hand landmarks: `python -m samples.build_fit_offsets` prints the tables.
+
+People other than the embedded talks' speakers (other seeds, other motion) are drawn from cameras in front of them; the
+offset of each landmark from the body's own point is solved by least squares over all frames, left and right as mirror
+images. Needs espeak-ng.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import roma
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from torch import Tensor
+
+from configs.schema import Config
+from model.body import Body
+from model.fit_layout import BODY_NAMES, HAND_NAMES, Layout, Observations, make_layout
+from model.fit_offsets import left_name
+from model.mesh_raster import render_mesh
+from model.types import Camera, SmplxParams
+from pipelines.body import body_hash, face_embedding
+from pipelines.fit import observations
+from pipelines.landmarks import detect
+from samples.build_talks import FPS, LIGHTS, SIZE
+from samples.builders.cast import TALKS, Talk
+from samples.builders.people import embedded_body, make_person
+from samples.builders.performance import perform
+from samples.builders.scene import camera_of, develop, wall
+from samples.builders.speech import speak
+
+STEP = 2  # every other frame is drawn
+FARTHEST = 0.08  # metres; landmarks that are further off are mistakes
+RIDGE = 0.1  # per frame, against directions in which the offset is not seen
+
+
+def stranger(talk: Talk, number: int) -> Talk:
+    """A talk by somebody else: looks, motion and camera differ."""
+    shot = replace(
+        talk.shot, yaw=talk.shot.yaw + 0.25 * (-1) ** number, height=talk.shot.height + 0.06 * (number % 3 - 1)
+    )
+    return replace(talk, seed=300 + number, shot=shot)
+
+
+def draw(talk: Talk, frames: int) -> tuple[list[NDArray[np.uint8]], SmplxParams, Camera]:
+    """Pictures, the parameters [T] that they show, and the camera."""
+    speech = speak(talk.lines, talk.voice, talk.pause, talk.seed, FPS)
+    person = make_person(talk.seed)
+    body = embedded_body()
+    length = round(speech.seconds * FPS)
+    params = perform(speech.phones, length, FPS, talk.style, body, person.betas.numpy(), talk.motion_seed)
+    params = params[: STEP * frames : STEP]
+    standing = person.posing()
+    top = float(person.vertices(standing)[0, :, 1].max())
+    camera = camera_of(talk.shot, top, float(body.joints(standing)[0, 0, 1]), SIZE)
+    background = wall(talk.shot, SIZE, talk.seed)
+    look: dict[str, Any] = {"texture": person.texture, "uv": person.uv, "uv_faces": person.uv_faces}
+
+    def pictures() -> Iterator[NDArray[np.uint8]]:
+        for index, vertices in enumerate(track(person.vertices(params), talk.id, transient=True)):
+            seen = render_mesh(vertices, person.faces, camera, background=background, lights=LIGHTS, **look)
+            yield develop(seen.rgb, np.random.default_rng([talk.seed, index]))
+
+    return list(pictures()), params, camera
+
+
+def equations(
+    body: Body, layout: Layout, params: SmplxParams, camera: Camera, seen: Observations
+) -> tuple[Tensor, Tensor]:
+    """Normal equations A [K, 3, 3], b [K, 3] of each landmark's offset over the frames of one talk."""
+    rotations = roma.rotvec_to_rotmat(params.full_pose)
+    _, transforms = body.kinematics(rotations, params.shape_coefficients, params.transl)
+    rest = body.shaped(layout.points, rotations, params.shape_coefficients)
+    world, turn = body.skin(rest, layout.points.weights, transforms)
+    view = camera.w2c[:3, :3]
+    here = world @ view.T + camera.w2c[:3, 3]
+    ray = here[..., :2] / here[..., 2:]
+    metres = here[..., 2:] / camera.intrinsics[0, 0]
+    gap = (seen.points - (ray * camera.intrinsics[0, 0] + camera.intrinsics[:2, 2])) * metres  # [T, K, 2] metres
+    turned = view @ turn  # [T, K, 3, 3] template → camera
+    jacobian = turned[:, :, :2] - ray[..., None] * turned[:, :, 2:]  # [T, K, 2, 3]
+    use = ((seen.weights > 0.5 * seen.weights.amax(0)) & (gap.norm(dim=-1) < FARTHEST)).float()
+    left = torch.einsum("tk,tkia,tkib->kab", use, jacobian, jacobian) + RIDGE * len(gap) * torch.eye(3)
+    return left, torch.einsum("tk,tkia,tki->ka", use, jacobian, gap)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure landmark offsets.")
+    parser.add_argument("--frames", type=int, default=60, help="frames drawn per person")
+    parser.add_argument("--people", type=int, default=len(TALKS), help="people drawn")
+    options = parser.parse_args()
+    body = embedded_body()
+    layout = make_layout(body, face_embedding(body, body_hash(Config.model_validate({}))))
+    left, right = torch.zeros(len(layout.sigma), 3, 3), torch.zeros(len(layout.sigma), 3)
+    for number, talk in enumerate(TALKS[: options.people]):
+        pictures, params, camera = draw(stranger(talk, number), options.frames)
+        found = detect(pictures, Fraction(FPS, STEP))
+        a, b = equations(body, layout, params, camera, observations(found))
+        left, right = left + a, right + b
+    for title, names, start in (("_BODY", BODY_NAMES, 0), ("_HAND", HAND_NAMES, len(BODY_NAMES))):
+        print(f"{title}: dict[str, tuple[int, int, int]] = {{")
+        for row, name in enumerate(names):
+            if left_name(name) == name:
+                other = next(i for i, n in enumerate(names) if n != name and left_name(n) == name)
+                offset = solve(left[[start + row, start + other]], right[[start + row, start + other]])
+                x, y, z = (1e3 * offset).round().int().tolist()
+                print(f'    "{name}": ({x}, {y}, {z}),')
+        print("}")
+
+
+def solve(left: Tensor, right: Tensor) -> Tensor:
+    """Offset [3] of the left side from both sides' equations [2, 3, 3], [2, 3]."""
+    mirror = torch.tensor([-1.0, 1.0, 1.0])
+    return torch.linalg.solve(left[0] + left[1] * mirror[:, None] * mirror, right[0] + right[1] * mirror)
+
+
+if __name__ == "__main__":
+    main()
