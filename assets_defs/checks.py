@@ -16,11 +16,13 @@ from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeve
 from assets_defs.resources import Settings
 from assets_defs.scans import scan_shards
 from assets_defs.talks import TALKS, clip_fits, talk_clips, talk_shards
+from pipelines.store import Store
 
 # Checks per talk and Pipes are marked as previews; the pinned Dagster runs both, and every command would say so twice.
 warnings.filterwarnings("ignore", category=PreviewWarning)
 
-MIN_CONFIDENCE = 0.3  # mean over a clip's frames, 0..1; below it a fit does not follow its pictures
+MAX_RESIDUAL = 40.0  # median distance of the fitted body from its landmarks, millimetres; beyond it a fit is lost
+MIN_CONFIDENCE = 0.3  # mean over a clip's frames, 0..1; below it arms are hidden or the fit is lost
 
 
 @asset_check(asset=talk_clips, partitions_def=TALKS, blocking=True)
@@ -42,10 +44,18 @@ def fits_are_finite(context: AssetCheckExecutionContext, settings: Settings) -> 
 
 @asset_check(asset=clip_fits, partitions_def=TALKS, blocking=True)
 def fits_follow_their_pictures(context: AssetCheckExecutionContext, settings: Settings) -> AssetCheckResult:
-    """Mean confidence of the talk's fits (how well they meet the landmarks) is high enough in at least one clip."""
+    """At least one of the talk's fits lies close to its landmarks."""
+    _, store = settings.load()
+    talk = context.partition_key
+    return _residuals(store, [f"{talk}/{clip.name}" for clip in store.clips(talk) if (clip / "fit.npz").is_file()])
+
+
+@asset_check(asset=clip_fits, partitions_def=TALKS)
+def fits_see_the_arms(context: AssetCheckExecutionContext, settings: Settings) -> AssetCheckResult:
+    """A warning where no fit of the talk is sure of its arms: a head and shoulders teach no gestures."""
     _, store = settings.load()
     fits = [clip / "fit.npz" for clip in store.clips(context.partition_key)]
-    return _confidence({p.parent.name: p.read_bytes() for p in fits if p.is_file()})
+    return _confidence({path.parent.name: path.read_bytes() for path in fits if path.is_file()})
 
 
 @asset_check(asset=talk_shards, blocking=True)
@@ -64,9 +74,17 @@ def talk_shards_are_finite(settings: Settings) -> AssetCheckResult:
 
 @asset_check(asset=talk_shards, blocking=True)
 def talk_shards_follow_their_pictures(settings: Settings) -> AssetCheckResult:
-    """The fits in the shards meet their landmarks: half of the clips or more reach the confidence asked for."""
+    """Half of the packed fits or more lie close to their landmarks."""
     _, store = settings.load()
-    return _confidence(dict(members(store.shards("talks"), "fit.npz")), share=0.5)
+    splits = _manifest(store.shards("talks"))["splits"]
+    return _residuals(store, [*splits["train"], *splits["test"]], share=0.5)
+
+
+@asset_check(asset=talk_shards)
+def talk_shards_show_arms(settings: Settings) -> AssetCheckResult:
+    """A warning where no packed fit is sure of its arms."""
+    _, store = settings.load()
+    return _confidence(dict(members(store.shards("talks"), "fit.npz")))
 
 
 @asset_check(asset=scan_shards, blocking=True)
@@ -87,9 +105,11 @@ CHECKS = [
     talk_has_clips,
     fits_are_finite,
     fits_follow_their_pictures,
+    fits_see_the_arms,
     talk_shards_have_clips,
     talk_shards_are_finite,
     talk_shards_follow_their_pictures,
+    talk_shards_show_arms,
     scan_shards_have_subjects,
     scan_shards_are_finite,
 ]
@@ -121,13 +141,23 @@ def mean_confidence(npz: bytes) -> float:
         return float(np.nan_to_num(arrays["confidence"]).mean())
 
 
-def _confidence(fits: dict[str, bytes], share: float = 0.0) -> AssetCheckResult:
-    """Passes where more than none, and at least `share`, of the fits reach `MIN_CONFIDENCE`."""
+def _residuals(store: Store, units: list[str], share: float = 0.0) -> AssetCheckResult:
+    """Passes where at least one, and at least `share`, of the fits stay within `MAX_RESIDUAL`."""
+    records = {unit: store.read_record("clip_fits", unit) for unit in units}
+    found = {unit: float(record.facts["body_mm"]) for unit, record in records.items() if record is not None}
+    good = sum(value <= MAX_RESIDUAL for value in found.values())
+    worst = dict(sorted(found.items(), key=lambda item: -item[1])[:20])
+    about: dict[str, Any] = {"clips": len(units), "good": good, "asked_mm": MAX_RESIDUAL, "highest_mm": worst}
+    return AssetCheckResult(passed=good > 0 and good >= share * len(units), metadata=about)
+
+
+def _confidence(fits: dict[str, bytes]) -> AssetCheckResult:
+    """Warns where none of the fits reaches `MIN_CONFIDENCE`."""
     found = {name: round(mean_confidence(data), 4) for name, data in fits.items()}
     good = sum(value >= MIN_CONFIDENCE for value in found.values())
-    worst = dict(sorted(found.items(), key=lambda item: item[1])[:20])
-    about: dict[str, Any] = {"clips": len(found), "good": good, "asked": MIN_CONFIDENCE, "lowest": worst}
-    return AssetCheckResult(passed=good > 0 and good >= share * len(found), metadata=about)
+    lowest = dict(sorted(found.items(), key=lambda item: item[1])[:20])
+    about: dict[str, Any] = {"clips": len(found), "good": good, "asked": MIN_CONFIDENCE, "lowest": lowest}
+    return AssetCheckResult(passed=good > 0, severity=AssetCheckSeverity.WARN, metadata=about)
 
 
 def _finite_shards(folder: Path) -> AssetCheckResult:
@@ -136,7 +166,11 @@ def _finite_shards(folder: Path) -> AssetCheckResult:
 
 
 def _has_samples(folder: Path) -> AssetCheckResult:
-    splits = json.loads((folder / "manifest.json").read_text())["splits"]
+    splits = _manifest(folder)["splits"]
     train, test = len(splits["train"]), len(splits["test"])
     severity = AssetCheckSeverity.ERROR if train == 0 else AssetCheckSeverity.WARN
     return AssetCheckResult(passed=train > 0 and test > 0, severity=severity, metadata={"train": train, "test": test})
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "manifest.json").read_text())

@@ -70,6 +70,7 @@ def main(
         print("export " + " ".join(f"{k}={shlex.quote(v)}" for k, v in environment.items()) + f' PATH="{path}"')
         return
     os.environ.update(environment)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # the thread pools of torch and numba would spin against each other
     if serve:
         os.chdir(ROOT)
         os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", "-m", MODULE])

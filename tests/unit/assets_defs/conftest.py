@@ -1,6 +1,7 @@
 """Stand-ins for the pipelines: they keep the records, files and rejections of the real ones and compute nothing.
 
-A video's bytes decide what becomes of it: `bad…` is rejected at ingest, `silent…` gives no clip, `nan…` a fit with NaN.
+A video's bytes decide what becomes of it: `bad…` is rejected at ingest, `silent…` gives no clip, `nan…` a fit with NaN,
+`lost…` one far from its landmarks, `hidden…` one without arms.
 """
 
 import io
@@ -61,10 +62,11 @@ def fit_talk(config: Config, store: Store, talk: str) -> Record:
     def work():
         transl = np.full((4, 3), np.nan if kind.startswith("nan") else 0.0)
         with writing(target) as temporary:
-            np.savez(temporary, transl=transl, confidence=np.full(4, 0.1 if kind.startswith("poor") else 0.9))
-        return {"clips": 1, "metrics": {"reprojection_px": 2.5}}
+            np.savez(temporary, transl=transl, confidence=np.full(4, 0.1 if kind.startswith("hidden") else 0.9))
+        return {"body_mm": 90.0 if kind.startswith("lost") else 9.0}
 
-    return store.once("fit", talk, "1", hash_file(source), [target], work)
+    clip = store.once("clip_fits", f"{talk}/c0", "1", hash_file(source), [target], work)
+    return store.once("clip_fits", talk, "1", hash_file(source), [target], lambda: {"clips": 1, "metrics": clip.facts})
 
 
 def features_talk(config: Config, store: Store, talk: str) -> Record:
@@ -92,7 +94,8 @@ def write_shards(kind: str, ending: str):
                         entry = tarfile.TarInfo(f"{number:06d}.{path.name}")
                         entry.size = path.stat().st_size
                         archive.addfile(entry, io.BytesIO(path.read_bytes()))
-                write_json(folder / "manifest.json", {"splits": {"train": [str(p) for p in files], "test": ["x"]}})
+                names = sorted({f"{p.parts[-4]}/{p.parts[-2]}" for p in files if kind == "talks"} or map(str, files))
+                write_json(folder / "manifest.json", {"splits": {"train": names, "test": []}})
             return {"samples": len(files)}
 
         return store.once(f"{kind}_shards", "all", "1", hash_files(files, store.root), [target], work)

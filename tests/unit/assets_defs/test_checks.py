@@ -6,7 +6,9 @@ import tarfile
 
 import numpy as np
 
-from assets_defs.checks import MIN_CONFIDENCE, _confidence, _finite_shards, _has_samples
+from assets_defs.checks import MAX_RESIDUAL, MIN_CONFIDENCE, _confidence, _finite_shards, _has_samples, _residuals
+from configs.schema import Config
+from pipelines.store import Store
 
 
 def npz(**arrays) -> bytes:
@@ -33,13 +35,22 @@ def test_a_nan_in_a_shard_is_found_by_name(tmp_path):
     assert result.metadata["not_finite"].value == {"1.fit.npz": ["transl"]}
 
 
-def test_confidence_counts_clips():
+def test_confidence_only_warns():
     low, high = (npz(confidence=np.full(5, v)) for v in (MIN_CONFIDENCE - 0.1, MIN_CONFIDENCE + 0.1))
     assert _confidence({"a": low, "b": high}).passed
-    assert _confidence({"a": low, "b": high}, share=0.5).passed
-    assert not _confidence({"a": low, "b": low, "c": high}, share=0.5).passed
-    assert not _confidence({"a": npz(confidence=np.array([np.nan]))}).passed
-    assert not _confidence({}).passed
+    for fits in ({"a": low}, {"a": npz(confidence=np.array([np.nan]))}, {}):
+        assert not _confidence(fits).passed
+        assert _confidence(fits).severity.value == "WARN"
+
+
+def test_lost_fits_are_counted(tmp_path):
+    store = Store(Config(workspace=str(tmp_path)))
+    for unit, residual in (("t/good", MAX_RESIDUAL - 1), ("t/lost", MAX_RESIDUAL + 1)):
+        store.once("clip_fits", unit, "1", "", [], lambda value=residual: {"body_mm": value})
+    assert _residuals(store, ["t/good", "t/lost"], share=0.5).passed
+    assert not _residuals(store, ["t/good", "t/lost", "t/never fitted"], share=0.5).passed
+    assert not _residuals(store, ["t/lost"]).passed
+    assert not _residuals(store, []).passed
 
 
 def test_no_training_sample_is_an_error_no_held_out_one_a_warning(tmp_path):
