@@ -103,7 +103,7 @@ class Stage1Config(Section):
     triplane_resolution: int = Field(64, description="texels per side of a scattered and of an up-sampled plane")
     triplane_tokens: int = Field(16, description="tokens per side of a plane")
     triplane_channels: int = Field(32, description="channels of an up-sampled plane")
-    triplane_radius: float = Field(1.4, description="half side of the triplane's box round the template, metres")
+    triplane_radius: float = Field(1.4, description="largest half side of the triplane's box, which is fitted to the template, metres")
     fusion_layers: int = Field(2, description="layers of the triplane + SMPL-X token transformer")
     gaussians: int = Field(8192, description="anchors on the template, each one Gaussian")
     max_offset: float = Field(0.08, description="largest offset of a Gaussian from its anchor, metres")

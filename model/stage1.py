@@ -16,19 +16,19 @@ from torch import Tensor, nn
 from configs.schema import Stage1Config
 from model.anchors import Anchors
 from model.body import Body
-from model.geometry import full_precision, quaternion_multiply
+from model.geometry import full_precision, quaternion_multiply, soft_bound
 from model.image_encoders import make_image_encoder
 from model.layers import Block, RMSNorm
 from model.smplx_tokens import SmplxDecoder, SmplxQueries
 from model.triplane import Triplane, sample_planes
 from model.types import AvatarTokens, Camera, GaussianCloud, SmplxParams, TensorGroup
-from model.visibility import ColorFill, picture_places
+from model.visibility import ColorFill, blank_background, picture_places
 
 FEATURES = 64  # learned features of an anchor, before its four picture values
 PICTURE = 4  # last anchor features: RGB (the picture's where the anchor is seen, else a guess), and how well it is seen
 ANCHOR_CODE = 16  # learned channels that tell anchors apart
 SCALE_SHAPE = (0.6, 0.6, 0.3)  # initial Gaussian, in units of the anchor spacing: flat on the surface
-SCALE_RANGE = 1.5  # largest change of the log scale
+SCALE_DOWN, SCALE_UP = 0.3, 1.2  # largest change of its log: smaller ones would leave holes between neighbours
 OFFSET_GAIN = 0.25  # offsets learn more slowly than colours: a Gaussian off its place hides another
 
 
@@ -131,6 +131,7 @@ class Stage1(nn.Module):
             means, turns = self.anchors.posed(None, params.map(Tensor.float))
             normals = self.anchors.frames[..., 2]
             places, seen, facing = picture_places(means, turns, normals, focal_over_size, principal)
+            seen = seen * (_read(blank_background(image.float()), places)[..., 0] < 0.25)
         with full_precision(image):
             visible = seen[..., None]
             values = torch.cat([_read(features, places), facing[..., None]], -1) * visible
@@ -165,9 +166,10 @@ class GaussianHead(nn.Module):
         y = self.out(F.gelu(self.hidden(F.gelu(learned.to(self.out.weight.dtype)))))
         with full_precision(y):
             y, base = y.float(), picture[..., :3].float().clamp(0.03, 0.97)
-            local = self.max_offset * torch.tanh(OFFSET_GAIN * y[..., :3])
+            local = soft_bound(OFFSET_GAIN * self.max_offset * y[..., :3], self.max_offset)
             means = anchors.points.rest + (anchors.frames @ local[..., None])[..., 0]
-            stretch = SCALE_RANGE * torch.tanh(y[..., 3:6] / SCALE_RANGE)
+            stretch = torch.where(y[..., 3:6] < 0, SCALE_DOWN, SCALE_UP)
+            stretch = stretch * torch.tanh(y[..., 3:6] / stretch)
             scales = anchors.spacing[:, None] * y.new_tensor(SCALE_SHAPE) * torch.exp(stretch)
             scales = self.max_scale * torch.tanh(scales / self.max_scale)
             turn = F.normalize(y[..., 6:10] + y.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)

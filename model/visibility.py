@@ -15,7 +15,8 @@ CELLS = 64  # cells per side of the depth buffer
 DEPTH_SLACK = 0.025  # metres behind the nearest point that still count as seen, plus one cell's width
 FACING_FROM, FACING_TO = 0.1, 0.35  # cosines between which a surface counts as ever better seen: rims show background
 FAR = 1e6
-FILL_CELLS = (96, 48, 24, 12, 6, 3, 1)  # cells per side, fine to coarse
+WHITE = 0.985  # darkest channel of a pixel of the background
+FILL_CELLS = (96, 48, 24, 12)  # cells per side, fine to coarse
 
 
 def picture_places(
@@ -50,13 +51,28 @@ def _nearest_depth(places: Tensor, depth: Tensor) -> Tensor:
     return (-F.max_pool2d(-buffer[:, None], 3, 1, 1)).flatten(1).gather(1, index)
 
 
-class ColorFill(nn.Module):
-    """Colours of hidden points from seen ones: the mean over ever larger cells of the template's (|x|, y).
+def blank_background(image: Tensor) -> Tensor:
+    """Where pictures [B, 3, S, S] show plain white patches, and one pixel round them: 1, else 0, [B, 1, S, S].
 
-    So a back starts as its front and a hidden arm as the other arm; the network corrects from there.
+    A body part that is predicted beside its place in the picture then takes no colour from the background. A patch
+    has a 50th of the picture's side at least, so that highlights on a white shirt are none.
+    """
+    side = max(3, image.shape[-1] // 50 // 2 * 2 + 1)
+    white = (image.amin(1, keepdim=True) > WHITE).float()
+    middle = 1 - F.max_pool2d(1 - white, side, 1, side // 2)
+    return F.max_pool2d(middle, side + 2, 1, side // 2 + 1)
+
+
+class ColorFill(nn.Module):
+    """Colours of hidden points from seen ones: the mean over ever larger cells of the template's (|x|, y), and beyond
+    the largest, the nearest cells that are seen.
+
+    So a back starts as its front, a hidden arm as the other arm, and legs outside the picture as the last that is seen
+    of them; the network corrects from there.
     """
 
     cells: Tensor  # [levels, N] cell of each point
+    reach: Tensor  # [cells, cells] weight of the coarsest cells for each other
 
     def __init__(self, points: Tensor):  # [N, 3] template space
         super().__init__()
@@ -65,13 +81,21 @@ class ColorFill(nn.Module):
         index = [(flat * side).long().clamp(max=side - 1) for side in FILL_CELLS]
         cells = torch.stack([i[:, 1] * side + i[:, 0] for i, side in zip(index, FILL_CELLS, strict=True)])
         self.register_buffer("cells", cells, persistent=False)
+        coarsest = FILL_CELLS[-1]
+        centres = torch.cartesian_prod(*[torch.arange(coarsest, device=points.device).float()] * 2)
+        reach = (1 + torch.cdist(centres, centres).square()) ** -6
+        self.register_buffer("reach", reach, persistent=False)
 
     def forward(self, colors: Tensor, seen: Tensor) -> Tensor:
         """Colours [B, N, 3] read where points fall and how well they are seen [B, N] → plausible colours [B, N, 3]."""
         rows = torch.cat([colors * seen[..., None], seen[..., None]], -1)  # [B, N, 4]
-        guess = colors.new_full(colors.shape, 0.5)
-        for cell, side in zip(reversed(self.cells), reversed(FILL_CELLS), strict=True):
-            total = rows.new_zeros(len(rows), side * side, 4).index_add(1, cell, rows)[:, cell]
-            trust = total[..., 3:].clamp(max=1)
-            guess = torch.lerp(guess, total[..., :3] / total[..., 3:].clamp(min=1e-4), trust)
+        levels = list(zip(self.cells, FILL_CELLS, strict=True))
+        totals = [rows.new_zeros(len(rows), side * side, 4).index_add(1, cell, rows) for cell, side in levels]
+        far = self.reach.to(rows.dtype) @ totals[-1]
+        unseen = far[..., 3:].sum(1, keepdim=True) < 1e-6  # nobody in the picture: grey
+        mean = torch.where(unseen, 0.5, far[..., :3] / far[..., 3:].clamp(min=1e-20))
+        guess = mean[:, self.cells[-1]]
+        for (cell, _), total in zip(reversed(levels), reversed(totals), strict=True):
+            near = total[:, cell]
+            guess = torch.lerp(guess, near[..., :3] / near[..., 3:].clamp(min=1e-4), near[..., 3:].clamp(max=1))
         return torch.lerp(guess, colors, seen[..., None])

@@ -135,7 +135,7 @@ def test_one_identity_takes_many_poses(network):
 
 def test_gaussians_keep_their_bounds_whatever_the_features(network):
     cloud = network.gaussians(torch.randn(1, COUNT, FEATURES + PICTURE) * 1e4)
-    assert network.offsets(cloud).abs().max() <= CONFIG.max_offset * 3**0.5 + 1e-5
+    assert network.offsets(cloud).norm(dim=-1).max() <= CONFIG.max_offset + 1e-5
     assert cloud.scales.max() <= CONFIG.max_scale
     assert cloud.scales.min() > 0
     assert cloud.opacities.min() >= 0
@@ -171,6 +171,30 @@ def test_back_is_hidden_and_guessed_from_the_front(network, body):
     assert seen[normal_z > 0.8].mean() > 0.6
     green = torch.tensor([0.0, 0.7, 0.0]).expand(COUNT, 3)
     torch.testing.assert_close(pixels[:, -PICTURE:-1], green, atol=2e-3, rtol=0)
+
+
+def test_legs_outside_the_picture_take_the_colour_last_seen_above(network, body):
+    """Trunk red, thighs green, the picture ends at the thighs: the feet start green, not a mean of both."""
+    params = upright(body, depth=1.7)
+    hips = camera().project(body.joints(params)[:, 1:3])[0][0, :, 1].mean().int()
+    image = torch.zeros(1, 3, SIZE, SIZE)
+    image[:, 0, :hips], image[:, 1, hips:] = 1, 1
+    pixels = network.encode(image, camera(), params).pixels[0]
+    feet = network.anchors.points.rest[:, 1] < body.joint_template[7, 1]
+    assert pixels[feet, -1].max() == 0
+    assert (pixels[feet, -3] > 0.8).all()
+
+
+def test_a_limb_beside_its_place_takes_no_colour_from_the_background(network, body):
+    """A blue strip on white where the trunk is; the arms lie over white."""
+    params = upright(body)
+    shoulders = camera().project(body.joints(params)[:, 16:18])[0][0, :, 0]
+    image = torch.ones(1, 3, SIZE, SIZE)
+    image[:, :2, :, int(shoulders.min()) : int(shoulders.max()) + 1] = 0
+    pixels = network.encode(image, camera(), params).pixels[0]
+    hands = torch.from_numpy(network.anchors.region == "hands")
+    assert pixels[hands, -1].max() == 0
+    torch.testing.assert_close(pixels[:, -PICTURE:-1], torch.tensor([0.0, 0.0, 1.0]).expand(COUNT, 3), atol=0.02, rtol=0)
 
 
 def test_a_nearer_limb_hides_what_is_behind(network, body):
