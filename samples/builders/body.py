@@ -12,7 +12,7 @@ from smplx.vertex_ids import vertex_ids
 
 from model.body import JOINT_NAMES
 from samples.builders.makehuman import BaseMesh, Rig, read_base_mesh, read_rig
-from samples.builders.population import Population, expression_directions, sample_population, shape_directions
+from samples.builders.population import EXPRESSIONS, Population, expression_directions, sample_population, shape_directions
 from samples.builders.skeleton import PARENTS, TPose, joint_weights
 
 BETAS = 10
@@ -21,6 +21,7 @@ HEAD, JAW, LEFT_EYE, RIGHT_EYE = 15, 22, 23, 24
 REGRESSOR_NEAR, REGRESSOR_ANYWHERE = 100, 200  # vertices a joint is regressed from
 REGRESSOR_TEMPLATE, REGRESSOR_RIDGE = 3.0, 2e-5  # weight of the template against one beta; ridge, square metres
 HEAD_IMPORTANCE = 4.0  # so that some of the ten betas describe faces
+LID_REST = 0.3  # of the blink expression; MakeHuman's neutral face stares
 TONGUE_SIZE, TONGUE_DROP = np.array([0.9, 0.75, 0.80]), 0.004  # MakeHuman's would cover the lower teeth in an open mouth; metres
 GRID = 2.0**-17  # metres; stored figures are rounded to 7.6 µm, which halves the file
 LASHES = tuple(f"helper-{s}-eyelashes-{k}" for s in "lr" for k in (1, 2))
@@ -63,6 +64,7 @@ def read_source() -> Source:
     directions = np.concatenate([betas, expression_directions(len(mesh.vertices))], -1)
     held_out = sample_population(mesh.vertices, tpose, HELD_OUT, seed=1)
     template, joints = people.vertices.mean(0), people.joints.mean(0)
+    template += LID_REST * directions[..., BETAS + list(EXPRESSIONS).index("blink")]
     tongue = rig.vertices("helper-tongue")
     root = np.array([0, template[tongue, 1].min(), template[tongue, 2].min()])
     template[tongue] = root + TONGUE_SIZE * (template[tongue] - root) - [0, TONGUE_DROP, 0]

@@ -18,7 +18,7 @@ from samples.builders.wardrobe import Wardrobe
 
 HEAD, SPINE3 = JOINT_NAMES.index("head"), JOINT_NAMES.index("spine3")
 HIDDEN_MARGIN = 0.03  # metres of skin kept visible under the edge of a garment
-ANKLE_CUT, WAIST, TUCKED_HEM, LOOSE_HEM, JACKET_HEM = -1.155, -0.275, -0.30, -0.425, -0.455
+ANKLE_CUT, WAIST, TUCKED_HEM, LOOSE_HEM, JACKET_HEM = -1.155, -0.275, -0.30, -0.385, -0.44
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def anatomy(body: BodyArrays, wardrobe: Wardrobe) -> Anatomy:
     joint = {name: body.joints[i] for i, name in enumerate(JOINT_NAMES)}
     skin = np.unique(body.faces[wardrobe.groups == "body"])
     middle = body.template[skin[np.abs(body.template[skin, 0]) < 0.005]]
-    face = middle[middle[:, 2] > 0.1]
+    face = middle[(middle[:, 2] > 0.1) & (middle[:, 1] > joint["neck"][1])]
     lips = body.template[wardrobe.masks["lips"] > 0.5]
     above = face[face[:, 1] > lips[:, 1].max()]
     return Anatomy(
@@ -204,7 +204,7 @@ def _curtain(shell: Layer, look: Look, at: Anatomy) -> Layer:
     height = start * (1 - down) + bottom * down
     swing = 0.006 * np.sin(down * np.pi) + 0.016 * down * smoothstep(0.2, 0.9, behind)
     strands = 0.0035 * down * np.sin(angle * 17 + 2 * np.sin(angle * 5))
-    reach = widest + swing + strands
+    reach = widest * (0.88 + 0.12 * smoothstep(0.0, 0.3, down)) + swing + strands  # the upper edge hides in the shell
     points = np.stack([np.sin(angle) * reach, height, -np.cos(angle) * reach], -1) + [0, 0, centre[1]]
     index = np.arange(rows * columns).reshape(rows, columns)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]

@@ -40,12 +40,12 @@ class Spots:
 
 def paint(spots: Spots, look: Look, hairline: np.ndarray) -> np.ndarray:
     """Colour of every spot, [N, 3]; `hairline` [N] is positive under hair (metres from its edge)."""
-    painters = {
+    painters = {  # the first key that the group's name holds
         "body": lambda s, h: skin(s, look, h),
+        "lashes": lambda s, h: np.tile(np.array(look.hair) * 0.35, (len(s.position), 1)),
         "eye": lambda s, h: eyes(s, look),
         "teeth": lambda s, h: teeth(s),
         "tongue": lambda s, h: np.tile((0.66, 0.33, 0.33), (len(s.position), 1)),
-        "lashes": lambda s, h: np.tile(np.array(look.hair) * 0.35, (len(s.position), 1)),
         "hair": lambda s, h: hair(s, look),
         "shirt": lambda s, h: shirt(s, look),
         "collar": lambda s, h: shirt(s, look),
