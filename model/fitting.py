@@ -1,33 +1,34 @@
 """Fit SMPL-X and a camera to the landmarks of a clip, all frames at once.
 
 World axes are the body's (y up, the person faces +z); the camera sits at the origin and looks along -z, so
-`w2c = diag(1, -1, -1)`. Pose, expression and translation are cosine series over time, low frequencies first; shape and
-focal length are shared by all frames. Adam in four stages under an annealed Geman-McClure loss: a robust loss
-that starts narrow locks arms that begin on the wrong side. No full mesh is built: 55 joints and ~150 surface points.
+`w2c = diag(1, -1, -1, 1)`. Pose, expression and translation are cosine series over time, low frequencies first; shape
+and focal length are shared by all frames. Adam in four stages, early ones on fewer frames and slower motion, under an
+annealed Geman-McClure loss: a robust loss that starts narrow locks arms that begin on the wrong side. No full mesh is
+built: 55 joints and some 150 surface points.
 
-Axis legend: `T` frames, `J` joints (55), `K` landmarks, `D` bones.
+Axis legend: `T` frames, `J` joints (55), `K` landmarks.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import roma
 import torch
 from torch import Tensor
 
 from model import fit_priors as priors
 from model.body import Body
-from model.fit_layout import BODY_PART, FACE_PART, HAND_BONE_SIGMA, HAND_BONES, HANDS_PART, Layout, Observations
+from model.fit_energy import CAMERA_AXES, Energy, every, landmarks
+from model.fit_layout import Layout, Observations
 from model.types import JOINTS, SmplxParams
 
-CAMERA_AXES = (1.0, -1.0, -1.0)  # world → OpenCV camera, and back
-HAND_WEIGHT = 0.5
-SMOOTH_PLACES_WEIGHT = 0.3
-LIMIT_WEIGHT, NEGATIVE_EXPRESSION_WEIGHT = 1.0, 10.0
 CORNER_HZ = 5 / 3  # above this frequency the cosine series is scaled down with its square
 STAGE_JOINTS = (1, 22, JOINTS, JOINTS)  # the first joints that move in each stage: root, body, all, all
+STAGE_RATE = (6.0, 6.0, 12.0, math.inf)  # frames per second that each stage looks at, about
+STAGE_STEP_SIZE = (1.0, 1.0, 1.0, 0.6)
+LEAST_FRAMES = 16  # a clip is not thinned below this
 
 
 @dataclass(frozen=True)
@@ -65,25 +66,29 @@ def fit(
     on_step: Callable[[int, int], None] | None = None,
 ) -> FitResult:
     """Fit all frames of `observations`; `on_step(done, total)` is called after each Adam step."""
-    problem = _Problem(body, layout, observations, options, fixed)
+    unknowns = Unknowns(observations, options, fixed)
+    unknowns.place(_starting_place(body, layout, observations, unknowns))
     total, energies = sum(options.iterations), []
     for stage, steps in enumerate(options.iterations):
-        free = problem.free(stage)
-        optimizer = torch.optim.Adam(free, lr=options.learning_rate, betas=(0.9, 0.98))
-        for step in range(steps):
-            share = torch.tensor(step / steps)
-            cosine = 0.03 + 0.97 * 0.5 * (1 + torch.cos(torch.pi * share).item())
-            optimizer.param_groups[0]["lr"] = options.learning_rate * cosine * (0.6 if stage == 3 else 1.0)
+        step = thinning(observations, STAGE_RATE[stage])
+        energy_of = Energy(body, layout, every(observations, step), options.unipolar_expression)
+        optimizer = torch.optim.Adam(unknowns.free(stage), lr=options.learning_rate, betas=(0.9, 0.98))
+        for done in range(steps):
+            cosine = 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * done / steps))
+            optimizer.param_groups[0]["lr"] = options.learning_rate * cosine * STAGE_STEP_SIZE[stage]
             optimizer.zero_grad()
-            energy = problem.energy(stage, _robust_scale(stage, step / steps))
+            scale = _robust_scale(stage, done / steps)
+            energy = energy_of(unknowns.params(step), unknowns.log_focal, unknowns.focal(), stage, scale)
             energy.backward()
-            problem.hold_joints(stage)
+            unknowns.hold_joints(stage)
             optimizer.step()
             energies.append(energy.detach())
             if on_step is not None:
                 on_step(len(energies), total)
     with torch.no_grad():
-        return FitResult(problem.params().detach(), problem.focal().item(), problem.residual(), torch.stack(energies))
+        params, focal = unknowns.params().detach(), unknowns.focal().detach()
+        residual = Energy(body, layout, observations, options.unipolar_expression).residual(params, focal)
+        return FitResult(params, focal.item(), residual, torch.stack(energies))
 
 
 def cosine_basis(frames: int, fps: float) -> Tensor:
@@ -93,43 +98,32 @@ def cosine_basis(frames: int, fps: float) -> Tensor:
     """
     k = torch.arange(frames, dtype=torch.float64)
     hertz = k * fps / (2 * frames)
-    basis = torch.cos(torch.pi * k[None] * (k[:, None] + 0.5) / frames) / (1 + (hertz / CORNER_HZ) ** 2)[None]
-    return basis
+    return torch.cos(torch.pi * k[None] * (k[:, None] + 0.5) / frames) / (1 + (hertz / CORNER_HZ) ** 2)[None]
 
 
-def _robust_scale(stage: int, share: float) -> float:
-    """Residual, in standard deviations, at which a landmark pulls hardest; `share` of the stage is done."""
-    return (100.0, 30.0, 30.0 * 0.3**share, 9.0 * (3 / 9) ** min(1.0, 1.5 * share))[stage]
+def thinning(observations: Observations, rate: float) -> int:
+    """Every how manieth frame a stage looks at, to see about `rate` frames per second but enough frames in all."""
+    return max(1, min(round(observations.fps / rate), len(observations) // LEAST_FRAMES))
 
 
-def geman_mcclure(squared: Tensor, scale: float) -> Tensor:
-    """Robust loss of squared residuals: quadratic near 0, `scale²` at infinity."""
-    return scale**2 * squared / (scale**2 + squared)
+class Unknowns:
+    """What the fit looks for: cosine series of the motion, shape, focal length."""
 
-
-class _Problem:
-    """The unknowns of one clip and the energy over them."""
-
-    def __init__(self, body: Body, layout: Layout, seen: Observations, options: FitOptions, fixed: FixedShape | None):
-        self.body, self.layout, self.seen, self.options = body, layout, seen, options
+    def __init__(self, seen: Observations, options: FitOptions, fixed: FixedShape | None):
         frames = len(seen)
-        self.flip = torch.tensor(CAMERA_AXES)
-        self.centre = torch.tensor(seen.size) / 2
-        self.pose_mean, self.pose_sigma = priors.pose_prior()
-        self.pose_smooth, self.place_smooth = priors.acceleration_sigma(seen.fps)
-        self.expression_smooth = priors.EXPRESSION_ACCELERATION * (priors.REFERENCE_FPS / seen.fps) ** 2
-        basis = cosine_basis(frames, seen.fps)
-        self.basis = basis.float()
+        self.exact_basis = cosine_basis(frames, seen.fps)
+        self.basis = self.exact_basis.float()
         self.fixed = fixed is not None
-        self.focal_start = fixed.focal if fixed else options.focal_prior * max(seen.size)
+        self.focal_start = fixed.focal if fixed else options.focal_prior * max(seen.size)  # pixels
         self.log_focal = torch.zeros(1, requires_grad=True)  # relative to focal_start
         self.betas = (fixed.betas.clone() if fixed else torch.zeros(10)).requires_grad_()
-        series = lambda x: torch.linalg.solve(basis, x.reshape(frames, -1).double()).float().requires_grad_()  # noqa: E731
-        self.pose_series = series(self.pose_mean.expand(frames, -1, -1))
-        self.expression_series = series(torch.zeros(frames, 10))
-        self.transl_series = series(torch.zeros(frames, 3))
-        with torch.no_grad():
-            self.transl_series += series(self._starting_place())
+        self.pose_series = self._series(priors.pose_prior()[0].expand(frames, -1, -1))
+        self.expression_series = self._series(torch.zeros(frames, 10))
+        self.transl_series = self._series(torch.zeros(frames, 3))
+
+    def place(self, transl: Tensor) -> None:
+        """Start from translations [T, 3]."""
+        self.transl_series.data.copy_(self._series(transl).data)
 
     def free(self, stage: int) -> list[Tensor]:
         """The unknowns that move in a stage."""
@@ -137,103 +131,46 @@ class _Problem:
         return [self.pose_series, self.transl_series, *([self.expression_series, *shared] if stage else [])]
 
     def hold_joints(self, stage: int) -> None:
+        """Forget the gradient of the joints that do not move yet."""
         if self.pose_series.grad is not None:
             self.pose_series.grad[:, 3 * STAGE_JOINTS[stage] :] = 0
 
-    def params(self) -> SmplxParams:  # [T]
-        pose = (self.basis @ self.pose_series).reshape(-1, JOINTS, 3)
-        expression, transl = self.basis @ self.expression_series, self.basis @ self.transl_series
+    def params(self, step: int = 1) -> SmplxParams:
+        """Each `step`-th frame, without the motion that is too fast to be seen in these frames."""
+        rows = self.basis[::step]
+        basis = rows[:, : len(rows)]
+        count = basis.shape[1]
+        pose = (basis @ self.pose_series[:count]).unflatten(1, (JOINTS, 3))
+        expression, transl = basis @ self.expression_series[:count], basis @ self.transl_series[:count]
         return SmplxParams.from_pose(pose, self.betas.expand(len(pose), -1), expression, transl)
 
-    def focal(self) -> Tensor:
+    def focal(self) -> Tensor:  # [1] pixels
         return self.focal_start * self.log_focal.exp()
 
-    def energy(self, stage: int, scale: float) -> Tensor:
-        """The whole energy, per frame; every term is in units of half a squared standard deviation or so."""
-        params = self.params()
-        pose = params.full_pose
-        joints, marks = self._landmarks(params)
-        direction_scale = max(3.0, scale)
-        total = self._prior(params, pose) + self._smoothness(pose, joints, params.expression)
-        error = geman_mcclure(self._squared(marks), scale) * self.seen.weights
-        total = total + error[:, BODY_PART].sum(1).mean()
-        if stage >= 1:
-            total = total + error[:, FACE_PART].sum(1).mean() + self._limb_directions(joints, direction_scale)
-        if stage >= 2:
-            hands = error[:, HANDS_PART].sum(1).mean() + self._hand_directions(marks, direction_scale)
-            total = total + HAND_WEIGHT * hands
-        return total
+    def _series(self, motion: Tensor) -> Tensor:  # [T, ...] → [T, D]
+        flat = motion.reshape(len(motion), -1).double()
+        return torch.linalg.solve(self.exact_basis, flat).float().contiguous().requires_grad_()
 
-    def residual(self) -> Tensor:  # [T, K] metres
-        squared = self._squared(self._landmarks(self.params())[1]) * self.layout.sigma**2
-        return torch.where(self.seen.weights > 0, squared.sqrt(), torch.nan)
 
-    def _landmarks(self, params: SmplxParams) -> tuple[Tensor, Tensor]:
-        """Posed joints [T, J, 3] and landmarks [T, K, 3], world."""
-        rotations = roma.rotvec_to_rotmat(params.full_pose)
-        coefficients = params.shape_coefficients
-        joints, transforms = self.body.kinematics(rotations, coefficients, params.transl)
-        points = self.layout.points
-        rest = self.body.shaped(points, rotations, coefficients)
-        blend = torch.einsum("kj,tjc->tkc", points.weights, transforms.flatten(2)).unflatten(2, (3, 4))
-        # products and sums, not one small matrix product per point: half the time on a CPU
-        return joints, (blend[..., :3] * rest[:, :, None]).sum(-1) + blend[..., 3]
+def _robust_scale(stage: int, share: float) -> float:
+    """Residual, in standard deviations, at which a landmark pulls hardest; `share` of the stage is done."""
+    return (100.0, 30.0, 30.0 * 0.3**share, 9.0 * (3 / 9) ** min(1.0, 1.5 * share))[stage]
 
-    def _squared(self, marks: Tensor) -> Tensor:  # [T, K, 3] → [T, K]
-        """Squared distance in the picture, carried to the person's depth in metres, over the landmark's variance."""
-        camera = marks * self.flip
-        focal = self.focal()
-        pixels = camera[..., :2] / camera[..., 2:].clamp(min=0.1) * focal + self.centre
-        metres_per_pixel = (camera[..., 2].mean(1, keepdim=True) / focal).detach()
-        return (pixels - self.seen.points).square().sum(-1) * metres_per_pixel**2 / self.layout.sigma**2
 
-    def _limb_directions(self, joints: Tensor, scale: float) -> Tensor:
-        bones = joints[:, self.layout.limb[:, 1]] - joints[:, self.layout.limb[:, 0]]
-        off = (bones / bones.norm(dim=-1, keepdim=True) - self.seen.limbs).square().sum(-1) / self.layout.limb_sigma**2
-        return (geman_mcclure(off, scale) * self.seen.limb_weights).sum(1).mean()
-
-    def _hand_directions(self, marks: Tensor, scale: float) -> Tensor:
-        hands = marks[:, HANDS_PART].unflatten(1, (2, -1))  # [T, 2, 21, 3]
-        starts, ends = [i for i, _ in HAND_BONES], [j for _, j in HAND_BONES]
-        bones = hands[:, :, ends] - hands[:, :, starts]
-        bones = bones / bones.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-        off = (bones - self.seen.hand_bones).square().sum(-1) / HAND_BONE_SIGMA**2
-        return (geman_mcclure(off, scale).sum(-1) * self.seen.hand_weights).sum(1).mean()
-
-    def _prior(self, params: SmplxParams, pose: Tensor) -> Tensor:
-        expression = params.expression
-        angles = ((pose - self.pose_mean) / self.pose_sigma).square().sum((1, 2)).mean()
-        shape = (self.betas / priors.SHAPE_SIGMA).square().sum() + (
-            self.log_focal / priors.LOG_FOCAL_SIGMA
-        ).square().sum()
-        face = (expression / priors.EXPRESSION_SIGMA).square().sum(1).mean()
-        limits = priors.joint_limits(pose).mean() / priors.HINGE_SIGMA**2 * LIMIT_WEIGHT
-        if self.options.unipolar_expression:
-            limits = limits + NEGATIVE_EXPRESSION_WEIGHT * torch.relu(-expression).square().sum(1).mean()
-        return 0.5 * (angles + shape + face) + limits
-
-    def _smoothness(self, pose: Tensor, joints: Tensor, expression: Tensor) -> Tensor:
-        if len(pose) < 3:
-            return pose.new_zeros(())
-        bend = lambda x: x[2:] - 2 * x[1:-1] + x[:-2]  # noqa: E731
-        angles = (bend(pose) / self.pose_smooth).square().sum((1, 2)).mean()
-        places = (bend(joints) / self.place_smooth).square().sum((1, 2)).mean()
-        face = (bend(expression) / self.expression_smooth).square().sum(1).mean()
-        return 0.5 * (angles + SMOOTH_PLACES_WEIGHT * places + face)
-
-    def _starting_place(self) -> Tensor:  # [T, 3]
-        """Translation that puts the mean pose's shoulders where they are seen, at the depth that the torso says."""
-        pixels, metres = self.seen.torso_pixels, self.seen.torso_metres
-        whole = ~(pixels.isnan().any(-1).any(-1) | metres.isnan().any(-1).any(-1))
-        if not whole.any():
-            raise ValueError(f"fit: expected a body in at least one of {len(pixels)} frames, found none")
-        seen, size = (x[whole] - x[whole].mean(1, keepdim=True) for x in (pixels, metres))
-        scale = ((seen * size).sum() / size.square().sum().clamp(min=1e-6)).clamp(min=1.0)  # pixels per metre
-        depth = self.focal_start / scale
-        shoulders = _hold_last(pixels[:, :2].mean(1), whole)
-        place = torch.cat([(shoulders - self.centre) / scale, depth.expand(len(shoulders), 1)], 1) * self.flip
-        rest, _ = self._landmarks(self.params())
-        return place - rest[:, [16, 17]].mean(1)
+def _starting_place(body: Body, layout: Layout, seen: Observations, unknowns: Unknowns) -> Tensor:  # [T, 3]
+    """Translation that puts the mean pose's shoulders where they are seen, as far away as the torso's size says."""
+    pixels, metres = seen.torso_pixels, seen.torso_metres
+    whole = ~(pixels.isnan().any(-1).any(-1) | metres.isnan().any(-1).any(-1))
+    if not whole.any():
+        raise ValueError(f"fit: expected a body in at least one of {len(pixels)} frames, found none")
+    in_pixels, in_metres = (x[whole] - x[whole].mean(1, keepdim=True) for x in (pixels, metres))
+    scale = (in_pixels * in_metres).sum() / in_metres.square().sum().clamp(min=1e-6)
+    scale = scale.clamp(min=1.0)  # pixels per metre
+    shoulders = _hold_last(pixels[:, :2].mean(1), whole) - torch.tensor(seen.size) / 2
+    depth = (unknowns.focal_start / scale).expand(len(pixels), 1)
+    with torch.no_grad():
+        rest, _ = landmarks(body, layout, unknowns.params())
+    return torch.cat([shoulders / scale, depth], 1) * torch.tensor(CAMERA_AXES) - rest[:, [16, 17]].mean(1)
 
 
 def _hold_last(values: Tensor, valid: Tensor) -> Tensor:

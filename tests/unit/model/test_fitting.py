@@ -12,9 +12,11 @@ import torch
 from configs.schema import Config
 from model import fit_priors
 from model.body import UPPER_BODY, Body
+from model.fit_energy import Energy, every, geman_mcclure, landmarks
+from model.fit_energy import project as to_pixels
 from model.fit_layout import BODY_PART, FACE_PART, HAND_BONES, LANDMARKS, Layout, Observations, make_layout, observe
 from model.fit_windows import OVERLAP, fit_long, join, plan_windows
-from model.fitting import CAMERA_AXES, FitOptions, FitResult, _Problem, cosine_basis, fit, geman_mcclure
+from model.fitting import FitOptions, FitResult, Unknowns, cosine_basis, fit
 from model.types import SmplxParams
 from pipelines.body import body_hash, face_embedding
 
@@ -63,11 +65,8 @@ def project(body: Body, layout: Layout, params: SmplxParams) -> Observations:
     torso = torch.tensor([[0.18, 0], [-0.18, 0], [0.3, 0.3], [-0.3, 0.3], [0, -0.2], [0.07, -0.22], [-0.07, -0.22]])
     start = dataclasses.replace(empty, torso_metres=torso.expand(frames, 7, 2), torso_pixels=torso * 370 + SIDE / 2)
     start = dataclasses.replace(start, torso_pixels=start.torso_pixels.expand(frames, 7, 2))
-    problem = _Problem(body, layout, start, QUICK, None)
-    with torch.no_grad():
-        joints, marks = problem._landmarks(params)
-    camera = marks * torch.tensor(CAMERA_AXES)
-    points = camera[..., :2] / camera[..., 2:] * FOCAL + SIDE / 2
+    joints, marks = landmarks(body, layout, params)
+    points, _ = to_pixels(marks, FOCAL, (SIDE, SIDE))
     unit = lambda x: x / x.norm(dim=-1, keepdim=True).clamp(min=1e-9)  # noqa: E731
     limbs = unit(joints[:, layout.limb[:, 1]] - joints[:, layout.limb[:, 0]])
     hands = marks[:, BODY_PART.stop : FACE_PART.start].unflatten(1, (2, 21))
@@ -106,12 +105,21 @@ def test_a_picture_twice_as_large_gives_the_same_body_and_twice_the_focal_length
     assert (from_neck(body, large.params) - from_neck(body, fitted.params)).norm(dim=-1).max() < 0.005
 
 
-def test_unseen_landmarks_do_not_matter(body, layout, seen):
-    problem = _Problem(body, layout, seen, QUICK, None)
+def test_unseen_landmarks_do_not_matter(body, layout, seen, truth):
     moved = torch.where(seen.weights[..., None] > 0, seen.points, seen.points + 1000)
-    other = _Problem(body, layout, dataclasses.replace(seen, points=moved), QUICK, None)
     assert (seen.weights == 0).any()
-    assert problem.energy(3, 3.0).item() == other.energy(3, 3.0).item()
+    plain, other = (
+        Energy(body, layout, x, True)(truth, torch.zeros(1), torch.tensor([FOCAL]), 3, 3.0).item()
+        for x in (seen, dataclasses.replace(seen, points=moved))
+    )
+    assert plain == other
+
+
+def test_the_truth_has_less_energy_than_its_neighbours(body, layout, seen, truth):
+    energy = Energy(body, layout, seen, True)
+    at = lambda params: energy(params, torch.zeros(1), torch.tensor([FOCAL]), 3, 3.0).item()  # noqa: E731
+    for part, change in (("global_orient", 0.1), ("transl", 0.1), ("jaw_pose", 0.1), ("left_hand_pose", 0.3)):
+        assert at(dataclasses.replace(truth, **{part: getattr(truth, part) + change})) > at(truth)
 
 
 def test_a_wrist_seen_elsewhere_for_one_frame_is_passed_over(body, layout, seen, fitted):
@@ -204,6 +212,17 @@ def test_cosine_series_holds_any_motion_and_prefers_slow_ones():
     assert basis[:, 40].norm() < 0.05 * basis[:, 1].norm()
 
 
+def test_thinned_frames_show_the_same_slow_motion(seen):
+    """What the early stages see of a slow motion are frames of that motion."""
+    unknowns = Unknowns(seen, QUICK, None)
+    time = torch.arange(FRAMES) + 0.5
+    unknowns.place(torch.cos(torch.pi * time / FRAMES)[:, None].expand(-1, 3))
+    assert torch.allclose(unknowns.params(3).transl, unknowns.params().transl[::3], atol=1e-5)
+    thin = every(seen, 3)
+    assert len(thin) == 4
+    assert thin.fps == pytest.approx(FPS / 3)
+
+
 def test_robust_loss_is_quadratic_near_zero_and_bounded():
     assert geman_mcclure(torch.tensor(0.01), 3.0).item() == pytest.approx(0.01, rel=2e-3)
     assert geman_mcclure(torch.tensor(1e9), 3.0).item() == pytest.approx(9.0)
@@ -228,11 +247,11 @@ def test_observe_ignores_what_is_outside_hidden_or_missing():
     assert torch.allclose(seen.limbs[0, 1], torch.tensor([0.0, -1.0, 0.0]), atol=1e-6)
 
 
-def test_offsets_move_landmarks_with_their_joint(body, layout, truth, seen):
+def test_offsets_move_landmarks_with_their_joint(body, layout, truth):
     """An offset of the left wrist keeps its length and stays with the hand however the arm turns."""
     offsets = torch.zeros(FACE_PART.start, 3)
     offsets[4, 0] = 0.05
     shifted = make_layout(body, face_embedding(body, body_hash(Config())), offsets)
-    plain, moved = (_Problem(body, x, seen, QUICK, None)._landmarks(truth)[1] for x in (layout, shifted))
+    plain, moved = (landmarks(body, x, truth)[1] for x in (layout, shifted))
     assert torch.allclose((moved - plain)[:, 4].norm(dim=-1), torch.full((FRAMES,), 0.05), atol=1e-5)
     assert torch.equal(plain[:, :4], moved[:, :4])
