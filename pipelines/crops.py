@@ -51,9 +51,10 @@ def crop(pictures: np.ndarray, square: tuple[int, int, int], size: int) -> Tenso
     for i, picture in enumerate(window):  # one by one: float copies of a whole clip would not fit
         planes = torch.from_numpy(picture).movedim(-1, 0).contiguous().float()  # planes first: 3 times as fast
         planes[:3].sub_(255).mul_(planes[3]).div_(255).add_(255)
+        flat = planes.round_().byte()[None]  # resampling bytes is 4 times as fast as floats
         if side != size:
-            planes = F.interpolate(planes[None], (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
-        out[i] = planes.round_().clamp_(0, 255).byte().movedim(0, -1)
+            flat = F.interpolate(flat, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        out[i] = flat[0].movedim(0, -1)
     return out.reshape(*lead, size, size, 4)
 
 

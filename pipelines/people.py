@@ -6,6 +6,7 @@ import io
 import json
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from pipelines.view_sets import parse_cameras, parse_params
 
 FRONT = 60.0  # degrees: pictures from further round are not shown to the encoder
 STREAM_EPOCH = 1 << 20
+DECODING_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -124,15 +126,16 @@ class People:
         self.cache: list[PersonFrames] | None = []
         self._stream: Iterator[PersonFrames] | None = None
         used = 0
-        for path in self.shards:  # every process keeps all: no split by node here
-            samples = webdataset.WebDataset([path], shardshuffle=False, empty_check=False, nodesplitter=None)
-            for sample in progress(samples, f"reading {Path(path).parent.name}/{Path(path).name}"):
-                person = decode(sample, size)
-                used += person.bytes
-                if used > limit_mb * 1e6:
-                    self.cache = None
-                    return
-                self.cache.append(person)
+        with ThreadPoolExecutor(DECODING_THREADS) as pool:
+            for path in progress(self.shards, f"reading {folder.name}", len(self.shards)):
+                # every process keeps all: no split by node here
+                samples = webdataset.WebDataset([path], shardshuffle=False, empty_check=False, nodesplitter=None)
+                for person in pool.map(partial(decode, size=size), samples):
+                    used += person.bytes
+                    if used > limit_mb * 1e6:
+                        self.cache = None
+                        return
+                    self.cache.append(person)
 
     def __bool__(self) -> bool:
         return bool(self.shards) and self.cache != []
