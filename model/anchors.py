@@ -22,6 +22,7 @@ from model.types import SmplxParams
 
 FACE_RADIUS = 0.12  # metres round the middle of eyes and mouth
 DENSITY = {"face": 10.0, "head": 2.0, "hands": 4.0, "trunk_and_arms": 1.5, "legs": 0.7}  # anchors per area, relative
+INSET = 0.4  # how far under the skin Gaussians start, in spacings: their width then ends at the silhouette
 WARP = 0.5  # how far triplane coordinates follow the anchors' density instead of plain distance, 0..1
 
 
@@ -37,6 +38,7 @@ class Anchors(nn.Module):
     frames: Tensor  # [N, 3, 3] columns tangent, bitangent, outward normal, template space
     frame_quaternions: Tensor  # [N, 4] wxyz
     spacing: Tensor  # [N] distance to neighbours, metres
+    home: Tensor  # [N, 3] where Gaussians start, template space
     coordinates: Tensor  # [N, 3] place in the triplane, -1..1
 
     def __init__(self, body: Body, count: int, radius: float):
@@ -59,6 +61,7 @@ class Anchors(nn.Module):
         buffers = {
             "faces": torch.from_numpy(picked), "barycentric": f32(barycentric), "frames": f32(frames),
             "frame_quaternions": quaternion_from_rotation(f32(frames)), "spacing": f32(spacing),
+            "home": f32(places - INSET * spacing[:, None] * normals),
             "coordinates": f32(triplane_coordinates(places, template, radius)),
             "parents": torch.tensor([max(p, 0) for p in body.parents]), "ancestor_table": ancestors(body.parents),
         }  # fmt: skip

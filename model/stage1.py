@@ -27,8 +27,8 @@ from model.visibility import ColorFill, blank_background, picture_places
 FEATURES = 64  # learned features of an anchor, before its four picture values
 PICTURE = 4  # last anchor features: RGB (the picture's where the anchor is seen, else a guess), and how well it is seen
 ANCHOR_CODE = 16  # learned channels that tell anchors apart
-SCALE_SHAPE = (0.6, 0.6, 0.3)  # initial Gaussian, in units of the anchor spacing: flat on the surface
-SCALE_DOWN, SCALE_UP = 0.3, 1.2  # largest change of its log: smaller ones would leave holes between neighbours
+SCALE_SHAPE = (0.5, 0.5, 0.2)  # initial Gaussian, in units of the anchor spacing: flat on the surface
+SCALE_DOWN, SCALE_UP = 0.25, 1.2  # largest change of its log: smaller ones would leave holes between neighbours
 OFFSET_GAIN = 0.25  # offsets learn more slowly than colours: a Gaussian off its place hides another
 
 
@@ -116,13 +116,13 @@ class Stage1(nn.Module):
             batch = len(params.transl)
             if len(cloud.means) != batch:
                 cloud = cloud.map(lambda t: t.expand(batch, *t.shape[1:]))
-            means, turns = self.anchors.posed(self.offsets(cloud), params)
+            means, turns = self.anchors.posed(cloud.means.float() - self.anchors.points.rest, params)
             rotations = quaternion_multiply(turns, F.normalize(cloud.rotations.float(), dim=-1))
         return GaussianCloud(means, rotations, cloud.scales, cloud.opacities, cloud.colors)
 
     def offsets(self, cloud: GaussianCloud) -> Tensor:
-        """How far canonical Gaussians lie from their anchors, [B, N, 3] metres."""
-        return cloud.means.float() - self.anchors.points.rest
+        """How far canonical Gaussians have moved from where they start at their anchors, [B, N, 3] metres."""
+        return cloud.means.float() - self.anchors.home
 
     def _read_picture(
         self, image: Tensor, features: Tensor, params: SmplxParams, focal_over_size: Tensor, principal: Tensor
@@ -167,14 +167,14 @@ class GaussianHead(nn.Module):
         with full_precision(y):
             y, base = y.float(), picture[..., :3].float().clamp(0.03, 0.97)
             local = soft_bound(OFFSET_GAIN * self.max_offset * y[..., :3], self.max_offset)
-            means = anchors.points.rest + (anchors.frames @ local[..., None])[..., 0]
+            means = anchors.home + (anchors.frames @ local[..., None])[..., 0]
             stretch = torch.where(y[..., 3:6] < 0, SCALE_DOWN, SCALE_UP)
             stretch = stretch * torch.tanh(y[..., 3:6] / stretch)
             scales = anchors.spacing[:, None] * y.new_tensor(SCALE_SHAPE) * torch.exp(stretch)
             scales = self.max_scale * torch.tanh(scales / self.max_scale)
             turn = F.normalize(y[..., 6:10] + y.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
             rotations = quaternion_multiply(anchors.frame_quaternions.expand_as(turn), turn)
-            opacity = torch.sigmoid(y[..., 10] + 2.2)
+            opacity = torch.sigmoid(y[..., 10] + 2.5)
             colors = torch.sigmoid(torch.logit(base) + 2 * y[..., 11:14])
         return GaussianCloud(means, rotations, scales, opacity, colors)
 

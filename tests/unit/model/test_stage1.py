@@ -194,7 +194,8 @@ def test_a_limb_beside_its_place_takes_no_colour_from_the_background(network, bo
     pixels = network.encode(image, camera(), params).pixels[0]
     hands = torch.from_numpy(network.anchors.region == "hands")
     assert pixels[hands, -1].max() == 0
-    torch.testing.assert_close(pixels[:, -PICTURE:-1], torch.tensor([0.0, 0.0, 1.0]).expand(COUNT, 3), atol=0.02, rtol=0)
+    blue = torch.tensor([0.0, 0.0, 1.0]).expand(COUNT, 3)
+    torch.testing.assert_close(pixels[:, -PICTURE:-1], blue, atol=0.02, rtol=0)
 
 
 def test_a_nearer_limb_hides_what_is_behind(network, body):
