@@ -198,13 +198,13 @@ def fill_tiles(view, rects, order, columns, tile_start, pair_start, ids, pairs):
                 j += 1
 
 
-@njit(inline="always", **OPTIONS)
+@njit(**OPTIONS)
 def _finite(value):
     # math.isfinite computes value - value, which the fast-math flags fold to 0
     return abs(value) < np.inf
 
 
-@njit(inline="always", **OPTIONS)
+@njit(**OPTIONS)
 def _tiles(center, radius, limit):
     """First tile, and one past the last, that the splat touches along an axis."""
     # bounded as floats: a splat near the camera can be wider than an integer holds
@@ -212,17 +212,17 @@ def _tiles(center, radius, limit):
     return int(min(max(low, 0.0), float(limit))), int(min(max(high, 0.0), float(limit)))
 
 
-@njit(inline="always", **OPTIONS)
+@njit(**OPTIONS)
 def _lens(k):
     return k[0, 0], k[1, 1], k[0, 2], k[1, 2]
 
 
-@njit(inline="always", **OPTIONS)
+@njit(**OPTIONS)
 def _camera_axis(pose, axis, point):
     return pose[axis, 0] * point[0] + pose[axis, 1] * point[1] + pose[axis, 2] * point[2] + pose[axis, 3]
 
 
-@njit(inline="always", **OPTIONS)
+@njit(**OPTIONS)
 def _image_row(pose, axis, ray, scale):
     """Row of (Jacobian of the projection) · (rotation of the camera)."""
     return (
@@ -232,33 +232,33 @@ def _image_row(pose, axis, ray, scale):
     )
 
 
-@njit(inline="always", **OPTIONS)
+@njit(**OPTIONS)
 def _dot(a, b):
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-@njit(inline="always", **OPTIONS)
+@njit(**OPTIONS)
 def _add(a, b):
     return a[0] + b[0], a[1] + b[1], a[2] + b[2]
 
 
-@njit(inline="always", **OPTIONS)
+@njit(**OPTIONS)
 def _mix(x, a, y, b):
     return x * a[0] + y * b[0], x * a[1] + y * b[1], x * a[2] + y * b[2]
 
 
-@njit(inline="always", **OPTIONS)
+@njit(**OPTIONS)
 def _times(row, m):
     return _add(_mix(row[0], m[0], row[1], m[1]), (row[2] * m[2][0], row[2] * m[2][1], row[2] * m[2][2]))
 
 
-@njit(inline="always", **OPTIONS)
+@njit(**OPTIONS)
 def _clamp_ray(ray, focal, principal, size, margin):
     low, high = -(principal + margin * size) / focal, (size - principal + margin * size) / focal
     return min(max(ray, low), high), low < ray < high
 
 
-@njit(inline="always", **OPTIONS)
+@njit(**OPTIONS)
 def _turn(rotation):
     """Rows of the matrix of q / |q|, then q / |q| and 1 / |q|."""
     real = rotation.dtype.type
@@ -272,7 +272,7 @@ def _turn(rotation):
     return r0, r1, r2, (w, x, y, z), inverse
 
 
-@njit(inline="always", **OPTIONS)
+@njit(**OPTIONS)
 def _shape_matrix(rotation, scale):
     """Rows of R(q / |q|) · diag(scale)."""
     r0, r1, r2, _, _ = _turn(rotation)
@@ -283,7 +283,7 @@ def _shape_matrix(rotation, scale):
     )
 
 
-@njit(inline="always", **OPTIONS)
+@njit(**OPTIONS)
 def _shape_matrix_backward(rotation, scale, d0, d1, d2, grad_rotation, grad_scale):
     two = rotation.dtype.type(2)
     r0, r1, r2, (w, x, y, z), inverse = _turn(rotation)
