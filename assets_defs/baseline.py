@@ -39,7 +39,7 @@ def baseline_retargeted_motion(context: AssetExecutionContext, settings: Setting
 
 @asset(
     group_name="baseline",
-    deps=[baseline_retargeted_motion, stage1_checkpoint],
+    deps=[baseline_retargeted_motion, stage1_checkpoint, talk_shards],
     code_version=code_version("baseline"),
     pool=POOL,
     kinds={"pytorch"},

@@ -144,7 +144,7 @@ def _bring_up_to_date(
         state, line = _checked(instance, graph, key, talk)
         return state or "up to date", 0.0, line
     if was_rejected(*question):
-        return "rejected", 0.0, "rejected before, unchanged since"
+        return ("rejected" if talk else "failed"), 0.0, "rejected before, unchanged since"
     start = time.perf_counter()
     job = definitions.resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(
@@ -157,7 +157,7 @@ def _bring_up_to_date(
     )
     seconds = time.perf_counter() - start
     if was_rejected(*question):
-        return "rejected", seconds, _reason(result)
+        return ("rejected" if talk else "failed"), seconds, _reason(result)
     state, line = _checked(instance, graph, key, talk) if why_stale(*question) is None else ("failed", _reason(result))
     if not state and not result.success:
         return "check failed", seconds, _reason(result)

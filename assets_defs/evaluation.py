@@ -4,14 +4,14 @@ from dagster import AssetExecutionContext, MaterializeResult, asset
 
 from assets_defs.metadata import code_version, recorded
 from assets_defs.resources import Settings
-from assets_defs.scans import scan_shards
+from assets_defs.scans import idol_shards, scan_shards
 from assets_defs.talks import talk_shards
 from assets_defs.training import POOL, stage1_checkpoint, stage2_checkpoint
 
 
 @asset(
     group_name="evaluation",
-    deps=[stage1_checkpoint, scan_shards, talk_shards],
+    deps=[stage1_checkpoint, scan_shards, idol_shards],
     code_version=code_version("evaluate"),
     pool=POOL,
     kinds={"pytorch"},

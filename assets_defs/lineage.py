@@ -8,6 +8,7 @@ that the demo, the sensor and the schedule ask later. Nothing here imports torch
 from __future__ import annotations
 
 import hashlib
+import importlib.resources
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -38,13 +39,13 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "idol_shards": ("idol", "shards"),
     "stage1_checkpoint": ("stage1", "stage1_training", "seed"),
     "stage2_checkpoint": ("stage2", "stage2_training", "seed"),
-    "stage1_evaluation": ("evaluation", "seed"),
+    "stage1_evaluation": ("evaluation",),
     "stage2_evaluation": ("evaluation", "seed"),
-    "speaking_video": ("speak", "seed"),
-    "baseline_motion": ("baseline", "evaluation", "seed"),
-    "baseline_retargeted_motion": ("baseline",),
-    "baseline_video": ("baseline", "evaluation"),
-    "baseline_comparison": ("evaluation",),
+    "speaking_video": ("speak",),
+    "baseline_motion": ("baseline", "seed"),
+    "baseline_retargeted_motion": ("evaluation",),
+    "baseline_video": ("evaluation", "seed"),
+    "baseline_comparison": (),
 }
 
 
@@ -133,7 +134,7 @@ def talk_source(config: Config, path: Path, row: dict[str, str]) -> Any:
 
 def _body_source(config: Config, store: Store, partition: str | None) -> Any:
     path = config.body.model_path
-    return path if path == EMBEDDED else _content(Path(path).expanduser())
+    return _content(_shipped("body", "SMPLX_NEUTRAL.npz") if path == EMBEDDED else Path(path).expanduser())
 
 
 def _talk_source(config: Config, store: Store, partition: str | None) -> Any:
@@ -144,7 +145,8 @@ def _talk_source(config: Config, store: Store, partition: str | None) -> Any:
 
 
 def _scan_source(config: Config, store: Store, partition: str | None) -> Any:
-    return None if config.scans.root == EMBEDDED else _listing(Path(config.scans.root).expanduser())
+    root = config.scans.root
+    return _content(_shipped("people.zip")) if root == EMBEDDED else _listing(Path(root).expanduser())
 
 
 def _idol_source(config: Config, store: Store, partition: str | None) -> Any:
@@ -156,6 +158,10 @@ def _speak_source(config: Config, store: Store, partition: str | None) -> Any:
     return [_content(Path(path).expanduser()) if path else None for path in given]
 
 
+def _shipped(*parts: str) -> Path:
+    return Path(str(importlib.resources.files("samples"))).joinpath(*parts)
+
+
 def _listing(root: Path) -> list[tuple[str, int, int]]:
     """Names, sizes and times: cheap for a folder of gigabytes; the pipelines look at the contents."""
     found = [(p.relative_to(root).as_posix(), p.stat()) for p in root.rglob("*") if p.is_file()]
@@ -163,6 +169,7 @@ def _listing(root: Path) -> list[tuple[str, int, int]]:
 
 
 def _content(path: Path) -> str:
+    """Hash of a file, read again only where its size or time changed."""
     if not path.is_file():
         return "missing"
     stat = path.stat()

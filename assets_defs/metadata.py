@@ -143,8 +143,6 @@ def _cell(text: str) -> str:
 
 
 def _literal(path: Path, name: str) -> str:
-    if not path.is_file():
-        return "0"
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
             return str(ast.literal_eval(node.value))
