@@ -135,7 +135,7 @@ def _jacket(tights: Layer, look: Look) -> Layer:
     jacket = clip(jacket, look.sleeve - 0.012 - np.abs(jacket.rest[:, 0]))
     jacket = clip(jacket, _opening(jacket.rest))
     edge = _opening(jacket.rest)
-    loose = 0.016 + 0.008 * smoothstep(-0.2, -0.42, jacket.rest[:, 1]) + 0.004 * smoothstep(0.3, 0.6, np.abs(jacket.rest[:, 0]))
+    loose = 0.012 + 0.008 * smoothstep(-0.2, -0.42, jacket.rest[:, 1]) + 0.003 * smoothstep(0.3, 0.6, np.abs(jacket.rest[:, 0]))
     jacket = push_out(replace(jacket, masks={"opening": edge}), loose, smooth=6)
     return replace(jacket, name="jacket")
 
@@ -150,8 +150,8 @@ def _drop_covered(shirt: Layer, look: Look) -> Layer:
 def _lower(tights: Layer, look: Look) -> list[Layer]:
     trousers = clip(tights, WAIST - tights.rest[:, 1])
     trousers = clip(trousers, trousers.rest[:, 1] - (ANKLE_CUT - 0.03))
-    loose = 0.008 if look.tucked else 0.003
-    wide = 0.016 * smoothstep(-0.55, -1.1, trousers.rest[:, 1])
+    loose = 0.003 + 0.005 * look.tucked * smoothstep(-0.45, -0.34, trousers.rest[:, 1])  # over a tucked shirt
+    wide = 0.011 * smoothstep(-0.55, -1.1, trousers.rest[:, 1])
     trousers = push_out(trousers, loose + wide, smooth=4)
     shoes = push_out(clip(tights, ANKLE_CUT + 0.02 - tights.rest[:, 1]), 0.006, smooth=1)
     return [replace(trousers, name="trousers"), replace(shoes, name="shoes")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from samples.builders.looks import Look
 
@@ -42,7 +43,7 @@ def paint(spots: Spots, look: Look, hairline: np.ndarray) -> np.ndarray:
     """Colour of every spot, [N, 3]; `hairline` [N] is positive under hair (metres from its edge)."""
     painters = {  # the first key that the group's name holds
         "body": lambda s, h: skin(s, look, h),
-        "lashes": lambda s, h: np.tile(np.array(look.hair) * 0.35, (len(s.position), 1)),
+        "lashes": lambda s, h: np.tile(lashes(look), (len(s.position), 1)),
         "eye": lambda s, h: eyes(s, look),
         "teeth": lambda s, h: teeth(s),
         "tongue": lambda s, h: np.tile((0.66, 0.33, 0.33), (len(s.position), 1)),
@@ -105,6 +106,11 @@ def eyes(spots: Spots, look: Look) -> np.ndarray:
     out = mix(out, np.array([0.02, 0.02, 0.02]), front * smoothstep(0.0030, 0.0026, radius))
     glint = np.hypot(p[:, 0] - np.sign(p[:, 0]) * centre[0] - 0.002, y - 0.0026)
     return mix(out, np.ones(3), front * smoothstep(0.0016, 0.0009, glint))
+
+
+def lashes(look: Look) -> np.ndarray:
+    dark = np.array(look.hair) * 0.35
+    return dark if look.woman else 0.45 * dark + 0.35 * np.array(look.skin)
 
 
 def teeth(spots: Spots) -> np.ndarray:
@@ -253,13 +259,19 @@ _LATTICE = np.random.default_rng(7).uniform(-1, 1, (64, 64, 64))
 
 
 def noise(q: np.ndarray) -> np.ndarray:
-    """Smooth value noise of [N, 3] in about −1..1, one unit a cell."""
-    cell = np.floor(q).astype(int)
-    t = q - cell
-    t = t * t * (3 - 2 * t)
+    """Smooth value noise of [N, 3] in −1..1, one unit a cell."""
+    return _noise(np.ascontiguousarray(q, np.float64), _LATTICE)
+
+
+@njit(cache=True)
+def _noise(q, lattice):
     out = np.zeros(len(q))
-    for corner in np.ndindex(2, 2, 2):
-        index = (cell + corner) % 64
-        weight = np.prod(np.where(corner, t, 1 - t), axis=1)
-        out += weight * _LATTICE[index[:, 0], index[:, 1], index[:, 2]]
+    for i in range(len(q)):
+        x, y, z = np.floor(q[i, 0]), np.floor(q[i, 1]), np.floor(q[i, 2])
+        u, v, w = q[i, 0] - x, q[i, 1] - y, q[i, 2] - z
+        u, v, w = u * u * (3 - 2 * u), v * v * (3 - 2 * v), w * w * (3 - 2 * w)
+        for corner in range(8):
+            a, b, c = corner & 1, (corner >> 1) & 1, corner >> 2
+            weight = (u if a else 1 - u) * (v if b else 1 - v) * (w if c else 1 - w)
+            out[i] += weight * lattice[(int(x) + a) % 64, (int(y) + b) % 64, (int(z) + c) % 64]
     return out

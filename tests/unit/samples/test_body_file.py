@@ -73,7 +73,8 @@ def test_named_vertices_are_where_their_names_say(arrays: dict[str, np.ndarray])
     at = {name: arrays["v_template"][index] for name, index in vertex_ids["smplx"].items()}
     assert at["leye"][0] > 0.02 > -0.02 > at["reye"][0]
     assert at["nose"][2] > at["leye"][2]
-    assert at["lindex"][0] > 0.7 and at["rindex"][0] < -0.7
+    assert at["lindex"][0] > 0.7
+    assert at["rindex"][0] < -0.7
     assert at["LHeel"][2] < at["LBigToe"][2]
     assert max(at["LHeel"][1], at["RBigToe"][1]) < -1.1
 
