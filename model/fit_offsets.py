@@ -1,7 +1,8 @@
 """Where mediapipe puts body and hand landmarks, relative to the body's own points: constants of the fit.
 
 Measured on embedded people that are in no sample talk by `python -m samples.build_fit_offsets`. Template space (T-pose
-axes), given for the person's left side; the right side is its mirror image. Legs are not seen there and have none.
+axes), given for the person's left side; the right side is its mirror image. Legs are not seen there and have none. They
+hold for the embedded body: where a body file puts its joints inside the limbs is its own affair.
 """
 
 from __future__ import annotations
@@ -11,8 +12,36 @@ from torch import Tensor
 
 from model.fit_layout import BODY_NAMES, HAND_NAMES
 
-_BODY: dict[str, tuple[int, int, int]] = {}  # millimetres
-_HAND: dict[str, tuple[int, int, int]] = {}
+_BODY: dict[str, tuple[int, int, int]] = {  # millimetres
+    "left_shoulder": (-19, -1, 10),
+    "left_elbow": (-22, 1, 18),
+    "left_wrist": (-8, 4, 2),
+    "left_hip": (-1, -13, 18),
+    "lear": (-23, -4, 7),
+}
+_HAND: dict[str, tuple[int, int, int]] = {
+    "left_wrist": (-3, 4, 1),
+    "left_thumb1": (-11, -5, -1),
+    "left_thumb2": (0, 1, -3),
+    "left_thumb3": (-1, 5, -8),
+    "lthumb": (-9, 7, -4),
+    "left_index1": (-10, -5, -3),
+    "left_index2": (2, -4, -2),
+    "left_index3": (2, -2, -2),
+    "lindex": (-5, -1, -3),
+    "left_middle1": (-9, -5, 3),
+    "left_middle2": (0, -3, 3),
+    "left_middle3": (-1, -2, 2),
+    "lmiddle": (-6, -2, 2),
+    "left_ring1": (-9, -5, 5),
+    "left_ring2": (0, -4, 3),
+    "left_ring3": (1, -3, 3),
+    "lring": (-7, -1, 1),
+    "left_pinky1": (-11, -3, 8),
+    "left_pinky2": (-3, -4, 5),
+    "left_pinky3": (-2, -2, 4),
+    "lpinky": (-7, -1, 4),
+}
 
 
 def calibrated_offsets() -> Tensor:

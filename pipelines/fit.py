@@ -89,7 +89,8 @@ def fit_clip(config: Config, store: Store, talk_id: str, clip_id: str) -> Record
 def load_fit_body(config: Config) -> FitBody:
     body, digest = body_files.load_body(config), body_files.body_hash(config)
     embedded = body_files.is_embedded(digest)
-    layout = make_layout(body, body_files.face_embedding(body, digest), calibrated_offsets())
+    offsets = calibrated_offsets() if embedded else None  # they were measured on the embedded body's joints
+    layout = make_layout(body, body_files.face_embedding(body, digest), offsets)
     return FitBody(body, layout, embedded)
 
 
