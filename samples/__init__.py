@@ -1,12 +1,11 @@
 """Data that ships with the project, and in `builders` the code that made it. No file here is gated by a licence.
 
-| path | what it is | made by |
-|---|---|---|
-| `body/SMPLX_NEUTRAL.npz` | a body in the SMPL-X file schema (V = 14,136, 55 joints, 10 betas, 10 expressions); `smplx` loads it unchanged | `python -m samples.build_body` |
-| `body/face_landmarks.npz` | where mediapipe's 478 face points lie on it: `faces`, `barycentric`, `offset` (metres, template space) | the same |
-| `body/wardrobe.npz` | UV layout, masks and a layer of tights from which clothes are cut; only the builders read it | the same |
-| `people.zip` | 8 dressed people as textured scans in THuman2.1's layout, ids `samples.ids.SUBJECTS` | `python -m samples.build_people` |
-| `talks/` | 6 talks of 6 speakers with speech, and their ground truth | `python -m samples.build_talks` |
+- `body/SMPLX_NEUTRAL.npz`: a body in the SMPL-X file schema that `smplx` loads unchanged (14,136 vertices, 55 joints, 10 betas,
+  10 expressions); `body/face_landmarks.npz`: where mediapipe's 478 face points lie on it (`faces`, `barycentric`, `offset` in
+  metres, template space); `body/wardrobe.npz`: UV layout, masks and a layer of tights from which clothes are cut, read by the
+  builders alone. All by `python -m samples.build_body`.
+- `people.zip`: 8 dressed people as textured scans in THuman2.1's layout, ids `ids.SUBJECTS`. `python -m samples.build_people`.
+- `talks/`: 6 talks of 6 speakers with speech, and their ground truth. `python -m samples.build_talks`.
 
 The body is no SMPL-X model: its parameters mean the same joints and axes, its shape space is its own, it has no pose
 correctives. Beta 0 is stature (10 cm a unit), all betas have standard deviation 1; expressions are smile, lips open, pucker,
