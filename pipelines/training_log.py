@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import time
@@ -22,13 +23,11 @@ class TrainingLog:
     """
 
     def __init__(self, folder: Path, stage: str, start: int, steps: int, say: Callable[[str], None]):
-        from torch.utils.tensorboard import SummaryWriter
-
         self.folder, self.stage, self.start, self.steps, self.say = folder, stage, start, steps, say
         self.path = folder / "metrics.jsonl"
         self.rows = [row for row in self._read() if row["step"] <= start]
         self.path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start or None)
+        self.board = _board(folder / "tensorboard", start)
         self.began = time.perf_counter()
 
     def _read(self) -> list[dict[str, Any]]:
@@ -84,6 +83,22 @@ class TrainingLog:
         }
         write_json(self.folder / "summary.json", summary)
         return summary
+
+
+class _NoBoard:
+    """Takes what TensorBoard would, where that is not installed."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **kwargs: None
+
+
+def _board(folder: Path, start: int) -> Any:
+    if importlib.util.find_spec("tensorboard") is None:
+        print("TensorBoard is not installed: scalars go to metrics.jsonl and pictures to their folder alone", flush=True)
+        return _NoBoard()
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=start or None)
 
 
 def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:
