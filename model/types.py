@@ -30,7 +30,9 @@ class TensorGroup:
     """Base: `.to`, `.detach`, slicing and stacking over the leading axes of every field."""
 
     def map(self: Self, function: Any) -> Self:
-        return type(self)(**{f.name: function(getattr(self, f.name)) for f in dataclasses.fields(self)})  # type: ignore[arg-type]
+        """Apply to every tensor, also those of groups inside this one."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return type(self)(**{n: v.map(function) if isinstance(v, TensorGroup) else function(v) for n, v in values.items()})
 
     def to(self: Self, *args: Any, **kwargs: Any) -> Self:
         return self.map(lambda t: t.to(*args, **kwargs))
