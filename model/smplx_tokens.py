@@ -19,6 +19,7 @@ BODY_TOKENS = 22  # root, then the 21 body joints
 LEFT_HAND, RIGHT_HAND, FACE, SHAPE, PLACE = range(22, 27)
 DUTIES = 27  # tokens from here on are context
 ARM_HANG = 1.1  # radians by which shoulders turn down from the template's T-pose in the decoder's mean pose
+HEAD_GAIN = 0.3  # of tokens into the heads: without it one step of Adam moves a joint by several hundredths of a radian
 VISIBLE_METRES = 1.3  # the picture's side at the person's depth before anything is learned
 
 
@@ -75,7 +76,7 @@ class SmplxDecoder(nn.Module):
     ) -> SmplxParams:  # [...]
         lead = tokens.shape[:-2]
         with full_precision(tokens):
-            t = tokens.float()
+            t = tokens.float() * HEAD_GAIN
             joints = torch.einsum("...jd,jdk->...jk", t[..., :BODY_TOKENS, :], self.joints.float())
             joints = joints + self.mean_body.float()
             face = self._head(self.face, t[..., FACE, :])

@@ -29,7 +29,8 @@ PICTURE = 4  # last anchor features: RGB (the picture's where the anchor is seen
 ANCHOR_CODE = 16  # learned channels that tell anchors apart
 SCALE_SHAPE = (0.5, 0.5, 0.2)  # initial Gaussian, in units of the anchor spacing: flat on the surface
 SCALE_DOWN, SCALE_UP = 0.25, 1.2  # largest change of its log: smaller ones would leave holes between neighbours
-OFFSET_GAIN = 0.25  # offsets learn more slowly than colours: a Gaussian off its place hides another
+OFFSET_GAIN = 0.25  # slows the learning of offsets: a Gaussian off its place hides another
+COLOR_GAIN = 1.0  # of the change to the first guess of a colour, in its logit
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ class GaussianHead(nn.Module):
             turn = F.normalize(y[..., 6:10] + y.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
             rotations = quaternion_multiply(anchors.frame_quaternions.expand_as(turn), turn)
             opacity = torch.sigmoid(y[..., 10] + 2.5)
-            colors = torch.sigmoid(torch.logit(base) + 2 * y[..., 11:14])
+            colors = torch.sigmoid(torch.logit(base) + COLOR_GAIN * y[..., 11:14])
         return GaussianCloud(means, rotations, scales, opacity, colors)
 
 
