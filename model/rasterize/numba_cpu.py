@@ -1,8 +1,7 @@
 """The CPU backend: numba kernels on a pool of threads, with a hand-written backward.
 
 Threads are Python's own (the kernels release the GIL), as many as `torch.get_num_threads()`: numba's parallel loops
-would bring a second OpenMP runtime, whose waiting threads fight torch's for the cores unless OMP_WAIT_POLICY is set
-before either is imported, and which cannot be used after a fork.
+would bring a second OpenMP runtime beside torch's, and one that cannot be used after a fork.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from model.rasterize import numba_composite, numba_projection
-from model.rasterize.numba_projection import SPLAT, TILE
+from model.rasterize.numba_projection import DEPTH, SPLAT, TILE
 from model.types import GaussianCloud
 
 SHARES = 4  # pieces of work a thread, so that one slow piece does not leave the others idle
@@ -69,7 +68,9 @@ class _Rasterize(torch.autograd.Function):
         _share(lambda s: numba_projection.count_tiles(s, rects, columns, tile_counts, splat_counts), each_view)
         tile_start, pair_start = _starts(tile_counts), _starts(splat_counts)
         ids, pairs = np.empty((2, tile_start[-1]), np.int32)
-        order = torch.argsort(torch.from_numpy(splats[..., SPLAT - 1]), dim=-1, stable=True).numpy()
+        keys = np.ascontiguousarray(splats[..., DEPTH]).view(np.uint32 if real == np.float32 else np.uint64)
+        order = np.empty((view_count, count), np.int32)
+        _share(lambda s: numba_projection.order_by_depth(s, keys, order), each_view)
         lists = (columns, tile_start, pair_start, ids, pairs)
         _share(lambda s: numba_projection.fill_tiles(s, rects, order, *lists), each_view)
 

@@ -17,6 +17,8 @@ from numba import njit
 from model.rasterize.reference import ALPHA_MIN, BLUR, COMPENSATION_MIN, EXTENT_MAX, MARGIN, NEAR
 
 TILE = 16  # px; a row of a tile is one AVX-512 register of float32
+RADIX_BITS = 11
+RADIX_MASK = (1 << RADIX_BITS) - 1
 # columns of a splat; its depth comes last
 X, Y, XX, XY, YY, OPACITY, DEPTH, SPLAT = 0, 1, 2, 3, 4, 5, 6, 7
 
@@ -177,6 +179,28 @@ def count_tiles(view, rects, columns, tile_counts, splat_counts):
         for y in range(y0, y1):
             for x in range(x0, x1):
                 tile_counts[view, y * columns + x] += 1
+
+
+@njit(**OPTIONS)
+def order_by_depth(view, keys, order):
+    """order[view]: the indices that sort keys[view] (the bits of depths, as unsigned integers), ties by index.
+
+    Radix sort. Bits of positive floats sort as the floats do; what lies behind the camera comes last and is in no tile.
+    """
+    count = keys.shape[1]
+    source, target = np.empty(count, np.int32), np.arange(count).astype(np.int32)
+    for shift in range(0, 8 * keys.itemsize, RADIX_BITS):
+        source, target = target, source
+        starts = np.zeros((1 << RADIX_BITS) + 1, np.int32)
+        for n in range(count):
+            starts[((keys[view, n] >> shift) & RADIX_MASK) + 1] += 1
+        for digit in range(1 << RADIX_BITS):
+            starts[digit + 1] += starts[digit]
+        for k in range(count):
+            digit = (keys[view, source[k]] >> shift) & RADIX_MASK
+            target[starts[digit]] = source[k]
+            starts[digit] += 1
+    order[view] = target
 
 
 @njit(**OPTIONS)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
+import subprocess
 import sys
 import types
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
 
+import model
 from model.rasterize import choose_backend, rasterize
 from model.types import Camera, GaussianCloud
 
@@ -274,6 +278,15 @@ def test_cuda_backend_agrees_with_torch(backend, antialiased, batch, views, chan
         assert (e - g).abs().mean() < tolerance
     for e, g in zip(expected_grads, got_grads, strict=True):
         assert (e - g).norm() <= 10 * tolerance * e.norm()
+
+
+@pytest.mark.parametrize("package", ["model", "pipelines"])
+def test_idle_threads_are_told_to_sleep_before_torch_is_loaded(package):
+    code = f"import {package}, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    root = Path(model.__file__).parents[1]
+    said = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
+    assert said.stdout.split() == ["passive", "False"], said.stderr
 
 
 def test_inria_adapter_speaks_its_conventions(monkeypatch):
