@@ -13,6 +13,7 @@ from torch import Tensor
 
 from model.types import GaussianCloud
 
+# the numba kernels compile these in and are cached by their own files' times: after a change here, save those anew
 NEAR = 0.01  # metres
 BLUR = 0.3  # px², added to both variances
 ALPHA_MIN = 1 / 255
