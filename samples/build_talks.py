@@ -12,26 +12,26 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
-from model.mesh_raster import Lights, render_mesh
+from model.mesh_raster import render_mesh
 from pipelines.media import write_video
 from samples.builders.cast import LICENCE, TALKS, Talk
 from samples.builders.people import embedded_body, make_person
 from samples.builders.performance import perform
-from samples.builders.scene import camera_of, develop, wall
+from samples.builders.scene import camera_of, develop, lights_of, wall
 from samples.builders.speech import SAMPLE_RATE, speak
 from samples.builders.truth import save_truth
 
 FOLDER = Path(__file__).parent / "talks"
 SIZE = 512  # pixels
 FPS = 25
-CRF = 23
+CRF = 22
 ORACLE = 500  # added to the motion's seed for the second draw
-LIGHTS = Lights(ambient=0.54, key_intensity=0.50, fill_intensity=0.24)  # a bright stage
 BATCH = 20  # frames posed at once
 THREADS = 2
 
@@ -49,12 +49,14 @@ def build_talk(talk: Talk, folder: Path, progress: Callable[[int, int], None]) -
     top = float(person.vertices(standing)[0, :, 1].max())
     hips = float(embedded_body().joints(standing)[0, 0, 1])
     camera = camera_of(talk.shot, top, hips, SIZE)
-    background = wall(talk.shot, SIZE, talk.seed)
+    background, lights = wall(talk.shot, SIZE, talk.seed), lights_of(talk.shot)
 
     def picture(item: tuple[int, np.ndarray]) -> np.ndarray:
         index, vertices = item
-        look = {"texture": person.texture, "uv": person.uv, "uv_faces": person.uv_faces}
-        seen = render_mesh(vertices, person.faces, camera, background=background, lights=LIGHTS, **look)
+        seen = render_mesh(
+            vertices, person.faces, camera, texture=person.texture, uv=person.uv, uv_faces=person.uv_faces,
+            background=background, lights=lights,
+        )  # fmt: skip
         return develop(seen.rgb, np.random.default_rng([talk.seed, index]))
 
     def pictures() -> Iterator[np.ndarray]:
@@ -75,6 +77,10 @@ def write_table(folder: Path) -> None:
         table.writerows([f"{t.id}.mp4", t.speaker, LICENCE, t.voice.language] for t in TALKS)
 
 
+def _report(bars: Progress, bar: TaskID, done: int, total: int) -> None:
+    bars.update(bar, completed=done, total=total)
+
+
 def main() -> None:
     ids = [t.id for t in TALKS]
     parser = argparse.ArgumentParser(description="Make the embedded talks.")
@@ -86,7 +92,7 @@ def main() -> None:
         for talk in (t for t in TALKS if not options.talk or t.id in options.talk):
             bar = bars.add_task(talk.id, total=None)
             try:
-                build_talk(talk, options.out, lambda done, total, bar=bar: bars.update(bar, completed=done, total=total))
+                build_talk(talk, options.out, partial(_report, bars, bar))
             except RuntimeError as error:
                 sys.exit(f"build_talks: {error}")
     write_table(options.out)

@@ -23,6 +23,7 @@ class Shot:
     yaw: float  # radians that the camera stands to the speaker's left of straight ahead
     rise: float  # metres that the camera is above the picture's middle
     wall: tuple[float, float, float]  # colour 0..1
+    exposure: float = 1.0  # factor on the light that falls on the speaker
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ TALKS = (
             MouthStyle(jaw=1.05, lips=1.1, smile=0.3),
             FaceStyle(nod=0.112, nod_rate=0.75, brow=0.6, blinks=0.4, glance=0.18, tilt=-0.02),
             GestureStyle(
-                rest="open",
+                rest="apart",
                 rate=0.9,
                 size=1.05,
                 speed=1.15,
@@ -169,7 +170,7 @@ TALKS = (
             lean=0.04,
             turn=-0.05,
         ),
-        shot=Shot(focal=1.7, height=1.09, yaw=0.12, rise=0.03, wall=(0.58, 0.68, 0.60)),
+        shot=Shot(focal=1.7, height=1.09, yaw=0.12, rise=0.03, wall=(0.58, 0.68, 0.60), exposure=1.6),
     ),
     Talk(
         SPEAKERS[4],

@@ -36,8 +36,8 @@ def wander(rng: np.random.Generator, count: int, amount: ArrayLike, persistence:
 
 def min_jerk(u: ArrayLike) -> Curve:
     """0 → 1 with velocity and acceleration zero at both ends."""
-    u = np.clip(u, 0, 1)
-    return u**3 * (10 - 15 * u + 6 * u**2)
+    x: Curve = np.clip(np.asarray(u, float), 0.0, 1.0)
+    return x * x * x * (10.0 - 15.0 * x + 6.0 * x * x)
 
 
 def pulse(count: int, peak: float, rise: float, hold: float, fall: float) -> Curve:

@@ -1,4 +1,4 @@
-"""What is round the speaker: the camera of a shot, a plain wall behind, and the sensor's noise. Pictures are H × W, 0..1."""
+"""What is round the speaker: the camera and light of a shot, a plain wall behind, and the sensor's noise. Pictures are H × W, 0..1."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from model.mesh_raster import Lights
 from model.types import Camera
 from samples.builders.cast import Shot
 
@@ -34,6 +35,12 @@ def camera_of(shot: Shot, top: float, hips: float, size: int) -> Camera:
     intrinsics = np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
     tensor = lambda x: torch.from_numpy(x).float()  # noqa: E731
     return Camera(tensor(w2c), tensor(intrinsics), torch.tensor([size, size]))
+
+
+def lights_of(shot: Shot) -> Lights:
+    """A bright stage, exposed for the speaker's face."""
+    k = shot.exposure
+    return Lights(ambient=0.54 * k, sky=0.10 * k, key_intensity=0.50 * k, fill_intensity=0.24 * k)
 
 
 def wall(shot: Shot, size: int, seed: int) -> NDArray[np.float32]:
