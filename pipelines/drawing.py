@@ -33,7 +33,7 @@ def paint(cloud: GaussianCloud, camera: Camera) -> Tensor:
     views = camera.map(lambda t: t.expand(batch, 1, *t.shape))
     here = torch.eye(4, device=camera.w2c.device).expand(batch, 1, 4, 4)
     white = torch.ones(3, device=cloud.means.device)
-    return rasterize(cloud, Camera(here, views.intrinsics, views.size), white).color[:, 0]
+    return rasterize(cloud, Camera(here, views.intrinsics, views.size), white, antialiased=True).color[:, 0]
 
 
 def generated(stage2: Stage2, encoding: Encoding, tokens: FrameTokens) -> Callable[[Tensor], GaussianCloud]:

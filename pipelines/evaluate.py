@@ -106,7 +106,7 @@ def _views(stage1: Stage1, encoding: Encoding, params: SmplxParams, w2c: Tensor,
     cloud = stage1.pose(stage1.gaussians(stage1.canonical(encoding)), params)
     relative = cameras.w2c @ torch.linalg.inv(w2c)
     views = Camera(relative[None], cameras.intrinsics[None], cameras.size[None])
-    render = rasterize(cloud, views, torch.ones(3))
+    render = rasterize(cloud, views, torch.ones(3), antialiased=True)
     return render.color[0], render.alpha[0, ..., 0]
 
 

@@ -114,14 +114,14 @@ def render_views(
     flat = params.map(lambda x: x.flatten(0, 1))
     posed = network.pose(cloud.map(lambda x: x.repeat_interleave(views, 0)), flat)
     one = cameras.map(lambda x: x.flatten(0, 1)[:, None])
-    return rasterize(posed, one, posed.colors.new_ones(3), backend).map(lambda x: x.unflatten(0, (batch, views))[:, :, 0])
+    return rasterize(posed, one, posed.colors.new_ones(3), backend, antialiased=True).map(lambda x: x.unflatten(0, (batch, views))[:, :, 0])
 
 
 def render_own(network: Stage1, cloud: GaussianCloud, encoding: Encoding, cameras: Camera, backend: str) -> Render:
     """The input picture again, posed with the predicted parameters; `cameras` [B, 1] give intrinsics and size."""
     posed = network.pose(cloud, encoding.params)
     identity = torch.eye(4, device=posed.means.device).expand_as(cameras.w2c)
-    return rasterize(posed, Camera(identity, cameras.intrinsics, cameras.size), posed.colors.new_ones(3), backend)
+    return rasterize(posed, Camera(identity, cameras.intrinsics, cameras.size), posed.colors.new_ones(3), backend, antialiased=True)
 
 
 def picture_losses(color: Tensor, alpha: Tensor, views: Tensor, mask: Tensor) -> dict[str, Tensor]:
