@@ -7,7 +7,6 @@ stage-1 weights it was trained on, so that one file speaks.
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,15 +115,6 @@ def _filled(network: Any, path: Path, device: str) -> Any:
     if wrong:
         raise ValueError(f"{path}: weights do not fit the network, first of {len(wrong)}: {wrong[0]}")
     return network.to(device).eval()
-
-
-def git_commit() -> str:
-    """Commit of the code, with `-dirty` where files differ from it; 'unknown' outside a checkout."""
-    try:
-        ask = lambda *words: subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: E731
-        return ask("rev-parse", "HEAD") + ("-dirty" if ask("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def device_name() -> str:

@@ -31,7 +31,6 @@ from pipelines.checkpoints import (
     Stage,
     data_versions,
     device_name,
-    git_commit,
     run_id,
     save_weights,
     training_config,
@@ -40,6 +39,7 @@ from pipelines.checkpoints import (
 )
 from pipelines.datasets import Draw
 from pipelines.pipes import open_progress
+from pipelines.provenance import commit
 from pipelines.store import Store
 from pipelines.tasks import Task, make_task
 from pipelines.training_log import TrainingLog, learning_rate
@@ -109,7 +109,7 @@ def train(config: Config, store: Store, stage: Stage, say: Callable[[str], None]
         about = {
             "stage": stage, "step": settings.steps, "seconds": seconds, "resumed_from": start, "processes": world,
             "samples_per_second": (settings.steps - start) * settings.batch * world / max(1e-9, seconds - spent),
-            "device": device_name(), "rasterizer": task.rasterizer, "commit": git_commit(), "data": data_versions(store, stage),
+            "device": device_name(), "rasterizer": task.rasterizer, "commit": commit(), "data": data_versions(store, stage),
         }  # fmt: skip
         made = {**about, **task.about(), "body": training_inputs(config, store, stage)["body"], "config": config.model_dump(mode="json")}
         save_weights(weights_file(store, stage), task.network, made)
