@@ -13,6 +13,8 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +33,7 @@ from dagster import (
 from dagster._core.event_api import PartitionKeyFilter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from assets_defs.definitions import ASSETS, CHECKS
 from assets_defs.lineage import DATA_VERSION_TAG, external_inputs, materialization_tags, was_rejected, why_stale
@@ -74,16 +76,33 @@ def main(
     if serve:
         os.chdir(ROOT)
         os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", "-m", MODULE])
-    console = Console()
     settings, store = Settings().load()
-    with DagsterInstance.get() as instance:
+    log = Path(environment["DAGSTER_HOME"]) / "demo.log"
+    with DagsterInstance.get() as instance, own_console(log) as console:
         outcomes = materialise_all(instance, settings, store, console)
         console.print(summary(instance, outcomes))
         for label, path in results(instance):
             console.print(f"{label}: [bold]{path}[/bold]", soft_wrap=True)
-    console.print(f"to look at it: python -m assets_defs.demo --config {config} --serve", soft_wrap=True)
+        console.print(f"what the stages wrote: {log}", soft_wrap=True)
+        console.print(f"to look at it: python -m assets_defs.demo --config {config} --serve", soft_wrap=True)
     if any({"failed", "waits"} & set(outcome.states) for outcome in outcomes.values()):
         raise typer.Exit(1)
+
+
+@contextmanager
+def own_console(log: Path) -> Iterator[Console]:
+    """A console on the terminal, while all else that is written to stdout and stderr (libraries' chatter) goes to `log`."""
+    kept = {number: os.dup(number) for number in (1, 2)}
+    with log.open("ab") as sink, os.fdopen(os.dup(1), "w") as terminal:
+        try:
+            for number in kept:
+                os.dup2(sink.fileno(), number)
+            yield Console(file=terminal)
+        finally:
+            for number, original in kept.items():
+                (sys.stdout, sys.stderr)[number - 1].flush()
+                os.dup2(original, number)
+                os.close(original)
 
 
 def prepare(config: Path) -> dict[str, str]:
@@ -112,8 +131,9 @@ def materialise_all(instance: DagsterInstance, config: Config, store: Store, con
     units = [(key, talk) for key in order for talk in (talks if graph.get(key).partitions_def else [None])]
     outcomes: dict[str, Outcome] = {key.to_user_string(): Outcome() for key in order}
     stopped: set[tuple[AssetKey, str | None]] = set()  # units that failed, were rejected, or wait for one that did
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("[dim]{task.fields[status]}"), console=console, transient=True) as progress:
+    text = [TextColumn("{task.description}"), TextColumn("[dim]{task.fields[status]}")]
+    columns = (SpinnerColumn(), text[0], BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), text[1])
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
         task = progress.add_task("", total=len(units), status="")
         status.show = lambda text: progress.update(task, status=text[:100])
         for key, talk in units:
@@ -181,7 +201,7 @@ def failed_checks(instance: DagsterInstance, graph: Any, key: AssetKey, talk: st
 
 
 def summary(instance: DagsterInstance, outcomes: dict[str, Outcome]) -> Table:
-    table = Table("asset", "state", "seconds", "data version", title="speech-avatar")
+    table = Table(Column("asset", no_wrap=True), "state", "seconds", "data version", title="speech-avatar")
     for name, outcome in outcomes.items():
         tags = materialization_tags(instance, AssetKey(name), None) or {}
         states = ", ".join(state if n == 1 and len(outcome.states) == 1 else f"{n} {state}" for state, n in outcome.states.items())

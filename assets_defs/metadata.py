@@ -18,7 +18,7 @@ from typing import Any
 
 from dagster import AssetExecutionContext, AssetObservation, DataVersion, Failure, MaterializeResult, MetadataValue
 
-from assets_defs.lineage import CODE_VERSION_TAG, EXTERNAL_TAG, REJECTED_TAG, external_inputs, input_tags
+from assets_defs.lineage import CODE_VERSION_TAG, EXTERNAL_TAG, REJECTED_TAG, SETTINGS, external_inputs, input_tags
 from assets_defs.resources import ROOT, Settings
 from configs.schema import Config
 from pipelines.store import Record, Store, hash_json
@@ -53,7 +53,7 @@ def recorded(
     if record.status == "rejected":
         _reject(context, record, external)
     return MaterializeResult(
-        metadata={**metadata_of(record), "wall_seconds": round(wall, 3)},
+        metadata={**metadata_of(record), **_settings_shown(asset, config), "run_seconds": round(wall, 3)},
         data_version=DataVersion(record.facts[version] if version else record.output_hash),
         tags={EXTERNAL_TAG: external},
     )
@@ -79,8 +79,11 @@ def merged(stage: str, records: Sequence[Record]) -> Record:
 
 
 def metadata_of(record: Record) -> dict[str, Any]:
-    """Dagster metadata of a record's facts; metrics stand under their own names so that the UI plots them."""
-    shown: dict[str, Any] = {"seconds": round(record.seconds, 3)}
+    """Dagster metadata of a record's facts; metrics stand under their own names so that the UI plots them.
+
+    `work_seconds` is what the work took when it was done, `run_seconds` what this run spent (little, where it was done).
+    """
+    shown: dict[str, Any] = {"work_seconds": round(record.seconds, 3)}
     if record.reason:
         shown["reason"] = MetadataValue.text(record.reason)
     for name, value in record.facts.items():
@@ -118,6 +121,11 @@ def _reject(context: AssetExecutionContext, record: Record, external: str) -> No
     tags = {EXTERNAL_TAG: external, REJECTED_TAG: "true", CODE_VERSION_TAG: version, **inputs}
     context.log_event(AssetObservation(context.asset_key, partition=partition, metadata=metadata, tags=tags))
     raise Failure(record.reason, metadata=metadata, allow_retries=False)
+
+
+def _settings_shown(asset: str, config: Config) -> dict[str, Any]:
+    shown = {name: config.model_dump(mode="json")[name] for name in SETTINGS[asset]}
+    return {"settings": MetadataValue.json(shown)} if shown else {}
 
 
 def _value(value: Any) -> Any:

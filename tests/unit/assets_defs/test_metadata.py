@@ -28,7 +28,7 @@ def test_facts_become_typed_metadata():
     assert shown["versions"] == MetadataValue.json({"a": "b"})
     assert shown["psnr"] == MetadataValue.float(20.0)
     assert shown["table"] == MetadataValue.md("|a|")
-    assert shown["seconds"] == 2.0
+    assert shown["work_seconds"] == 2.0
 
 
 def test_a_preview_is_shown_inline_and_small(tmp_path):
