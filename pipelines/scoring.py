@@ -31,7 +31,7 @@ from pipelines.store import Store, hash_json, writing
 NECK = 12
 SEEN_JOINTS = sorted({*UPPER_BODY, *HANDS["left"], *HANDS["right"]})
 WRISTS = (20, 21)
-INNER_LIPS = (13, 14)  # mediapipe's ids of the inner upper and lower lip's middle
+LIPS = (0, 17)  # mediapipe's ids of the middle of the upper and of the lower lip, outer edge: the inner ones coincide at rest
 DEFINITIONS = {
     "psnr": "PSNR inside the person's box, dB ↑",
     "ssim": "SSIM inside the person's box ↑",
@@ -99,9 +99,9 @@ def face_points(config: Config, body: Body, params: SmplxParams) -> Tensor:
 
 
 def mouth_opening(config: Config, body: Body, params: SmplxParams) -> Tensor:
-    """Distance between the inner lips' middles, [T] metres."""
+    """Distance between the outer edges of the lips' middles, [T] metres: its change is the mouth's opening."""
     points = face_points(config, body, params)
-    return (points[:, INNER_LIPS[0]] - points[:, INNER_LIPS[1]]).norm(dim=-1)
+    return (points[:, LIPS[0]] - points[:, LIPS[1]]).norm(dim=-1)
 
 
 def energy(audio: np.ndarray, fps: float, frames: int) -> Tensor:
