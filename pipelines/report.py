@@ -163,7 +163,7 @@ def plot_losses(files: dict[str, Path]) -> bytes | None:
         return None
     figure, axes = plt.subplots(1, len(found), figsize=(9, 3), squeeze=False)
     for axis, (name, lines) in zip(axes[0], found.items(), strict=True):
-        axis.plot([r["step"] for r in lines if "loss" in r], [r["loss"] for r in lines if "loss" in r], lw=1.3)
+        axis.plot([r["step"] for r in lines if "total" in r], [r["total"] for r in lines if "total" in r], lw=1.3)
         axis.set_title(name)
         axis.set_yscale("log")
         axis.set_xlabel("step")
