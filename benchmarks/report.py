@@ -15,13 +15,14 @@ import operator
 import platform
 import re
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pipelines.provenance import commit
 
 COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq}
 
@@ -85,19 +86,6 @@ def publish(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
     return result
-
-
-def commit() -> str:
-    """Commit of the code that ran, with '+changes' where files differ from it; 'unknown' outside git."""
-
-    def git(*arguments: str) -> str:
-        root = Path(__file__).parent
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def device_name(device: str = "cpu") -> str:
