@@ -2,7 +2,8 @@
 
 `ScanViews` (stage 1): one input picture and several target pictures of a person, from scans, HuGe100K and frames of talks.
 `TalkWindows` (stage 2): T frames of a talk with audio, a reference picture and a few frames to render.
-Axes: B batch, C target pictures, T frames, P rendered frames of a window, S input side, R rendered side, A audio features.
+Axes: B batch, C target pictures, W windows, T frames of each, P rendered frames of the first window, S input side,
+R rendered side, A audio features.
 """
 
 from __future__ import annotations
@@ -47,15 +48,15 @@ class ViewBatch:
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """Stage 2: a stretch of a talk. One camera a talk, in all frames."""
+    """Stage 2: a reference picture and windows of the same talk. One camera a talk, in all frames."""
 
     image: Tensor  # [B, 3, S, S] the reference picture, 0..1 on white
     camera: Camera  # [B]
     reference: SmplxParams  # [B] world, of the reference picture
-    params: SmplxParams  # [B, T] world
-    confidence: Tensor  # [B, T]
-    audio: Tensor  # [B, T + 2 context, A] the ends repeated beyond the clip
-    frames: Tensor  # [B, P] int64, indices into T of the frames below
+    params: SmplxParams  # [B, W, T] world
+    confidence: Tensor  # [B, W, T]
+    audio: Tensor  # [B, W, T + 2 context, A] the ends repeated beyond the clip
+    frames: Tensor  # [B, P] int64, frames of the first window that are shown below
     frame_images: Tensor  # [B, P, 3, S, S]
     views: Tensor  # [B, P, R, R, 3]
     alpha: Tensor  # [B, P, R, R, 1]
@@ -146,18 +147,27 @@ def _surface(person: PersonFrames) -> Tensor:  # [SURFACE, 3]
     return person.points[torch.linspace(0, len(person.points) - 1, SURFACE).long()]
 
 
-class TalkWindows(IterableDataset[WindowBatch]):
-    """Batches of stage 2: windows of `window` frames with `context` frames of audio on each side."""
+@dataclass(frozen=True)
+class WindowShape:
+    """What a sample of stage 2 holds, in frames and pixels."""
 
-    def __init__(
-        self, talks: People, draw: Draw, window: int, context: int, pixel_frames: int, first_pixel: int, image_size: int, render_size: int
-    ):
-        self.talks = talks.keep(lambda person: len(person.images) >= window)
+    frames: int  # of a window
+    context: int  # frames of audio before and after it
+    windows: int  # per reference picture
+    pixel_frames: int  # frames of the first window that are shown
+    first_pixel: int  # no frame before this one is shown: those are given to the network
+    image_size: int
+    render_size: int
+
+
+class TalkWindows(IterableDataset[WindowBatch]):
+    """Batches of stage 2."""
+
+    def __init__(self, talks: People, draw: Draw, shape: WindowShape):
+        self.talks = talks.keep(lambda person: len(person.images) >= shape.frames)
         if not self.talks:
-            raise ValueError(f"stage 2: expected at least one training clip of {window} frames or more in talk shards, got none")
-        self.draw, self.window, self.context = draw, window, context
-        self.pixel_frames, self.first_pixel = pixel_frames, first_pixel
-        self.image_size, self.render_size = image_size, render_size
+            raise ValueError(f"stage 2: expected at least one clip of {shape.frames} frames or more in talk shards, got none")
+        self.draw, self.shape = draw, shape
 
     def __iter__(self) -> Iterator[WindowBatch]:
         self.talks.start(*self.draw.words)
@@ -170,30 +180,29 @@ class TalkWindows(IterableDataset[WindowBatch]):
         return collate([self.sample(self.draw.rng(step, i)) for i in range(self.draw.batch)])
 
     def sample(self, rng: np.random.Generator) -> WindowBatch:
-        person = self.talks.pick(rng)
-        start = int(rng.integers(len(person.images) - self.window + 1))
-        # sometimes the window begins at the reference, as generated speech does
-        reference = start if rng.random() < FROM_REFERENCE else int(rng.integers(len(person.images)))
-        # the frames before `first_pixel` are given to the network, so nothing is learned from drawing them
-        frames = np.sort(rng.choice(np.arange(self.first_pixel, self.window), self.pixel_frames, replace=False))
-        return window_batch(
-            person, reference, start, self.window, self.context, torch.from_numpy(frames), self.image_size, self.render_size
-        )
+        shape, person = self.shape, self.talks.pick(rng)
+        count = len(person.images)
+        reference = int(rng.integers(count))
+        starts = rng.integers(count - shape.frames + 1, size=shape.windows)
+        # some windows begin at the reference, as generated speech does
+        starts = np.where(rng.random(shape.windows) < FROM_REFERENCE, min(reference, count - shape.frames), starts)
+        frames = rng.choice(np.arange(shape.first_pixel, shape.frames), shape.pixel_frames, replace=False)
+        return window_batch(person, reference, starts.tolist(), torch.from_numpy(np.sort(frames)), shape)
 
 
-def window_batch(
-    person: PersonFrames, reference: int, start: int, window: int, context: int, frames: Tensor, image_size: int, render_size: int
-) -> WindowBatch:
-    """One window of a talk; `frames` [P] are counted from `start`."""
-    span, first = slice(start, start + window), torch.tensor([reference])
-    rgb, alpha = _pictures(person, start + frames, render_size)
+def window_batch(person: PersonFrames, reference: int, starts: list[int], frames: Tensor, shape: WindowShape) -> WindowBatch:
+    """Windows of a talk from frames `starts` [W]; `frames` [P] are counted from the first of them."""
+    first, shown = torch.tensor([reference]), starts[0] + frames
+    span = torch.tensor(starts)[:, None] + torch.arange(shape.frames)
+    rgb, alpha = _pictures(person, shown, shape.render_size)
     camera = person.cameras[first]
     assert person.features is not None
+    audio = torch.stack([audio_window(person.features, start, shape.frames, shape.context) for start in starts])
     return WindowBatch(
-        _inputs(person, first, image_size), camera.resized(image_size, image_size), person.params[first],
-        person.params[span].map(lambda x: x[None]), person.confidence[None, span],
-        audio_window(person.features, start, window, context)[None], frames[None],
-        _inputs(person, start + frames, image_size)[None], rgb[None], alpha[None], camera.resized(render_size, render_size),
+        _inputs(person, first, shape.image_size), camera.resized(shape.image_size, shape.image_size), person.params[first],
+        person.params[span].map(lambda x: x[None]), person.confidence[None, span], audio[None], frames[None],
+        _inputs(person, shown, shape.image_size)[None], rgb[None], alpha[None],
+        camera.resized(shape.render_size, shape.render_size),
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Stage 2's training step: a reference picture and a window of speech → the body, face and pixels of each frame.
 
 Stage 1 is frozen: it encodes the reference, gives the tokens that frames are compared with, and draws them.
-Axes: B batch, T frames, P rendered frames, S input side, R rendered side.
+Axes: B batch, W windows, T frames, P rendered frames, S input side, R rendered side.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from model.motion import motion_vector
 from model.rasterize import Render, rasterize
 from model.stage1 import Encoding
 from model.stage2 import FrameTokens, Stage2
-from model.types import Camera, SmplxParams
+from model.types import Camera, SmplxParams, TensorGroup
 from pipelines.checkpoints import load_stage1
-from pipelines.datasets import VALIDATION_STEP, Draw, TalkWindows, WindowBatch
+from pipelines.datasets import VALIDATION_STEP, Draw, TalkWindows, WindowBatch, WindowShape
 from pipelines.people import People
 from pipelines.steps_stage1 import in_camera, joints_of, picture_losses
 from pipelines.store import Store
@@ -49,48 +49,59 @@ class Stage2Task(Task):
             parameter.requires_grad_(False)
         side = max(stage1.config.image.image_size, self.settings.render_size)
         self.talks, self.held_out = (People(store.shards("talks"), split, side) for split in ("train", "test"))
-        self.windows = self._windows(self.talks, Draw(config.seed, self.settings.batch), stage1.config.image.image_size)
-        self.audio_dim = self.windows.at(0).audio.shape[-1]
-        self.network = Stage2(config.stage2, stage1, self.audio_dim)
-
-    def _windows(self, talks: People, draw: Draw, image_size: int) -> TalkWindows:
-        own = self.config.stage2
-        return TalkWindows(
-            talks, draw, own.window, own.audio_context, self.settings.pixel_frames, own.seed_frames, image_size, self.settings.render_size
-        )
+        own, image_size = config.stage2, stage1.config.image.image_size
+        self.shape = WindowShape(
+            own.window, own.audio_context, self.settings.windows, self.settings.pixel_frames, own.seed_frames,
+            image_size, self.settings.render_size,
+        )  # fmt: skip
+        self.audio_dim = TalkWindows(self.talks, Draw(config.seed, 1), self.shape).at(0).audio.shape[-1]
+        self.network = Stage2(own, stage1, self.audio_dim)
 
     def about(self) -> dict[str, Any]:
         return {"audio_dim": self.audio_dim}
 
     def batches(self, draw: Draw) -> Iterable[WindowBatch]:
-        return self._windows(self.talks, draw, self.windows.image_size)
+        return TalkWindows(self.talks, draw, self.shape)
 
     def forward(self, batch: WindowBatch, progress: float) -> dict[str, Tensor]:
-        network, stage1 = self.network, self.network.stage1
+        weights = self.settings.loss
         reference, true = self._reference(batch)
-        seed = motion_vector(true[:, : network.config.seed_frames], reference.params)
-        seed = seed + SEED_NOISE * torch.randn_like(seed)
-        frames = network(reference, batch.audio, seed)
-        seen = self._render(reference, frames, batch)
-        losses = picture_losses(seen.color, seen.alpha, batch.views, batch.alpha)
-        losses |= motion_losses(network, frames.params, true, batch.confidence)
-        with torch.no_grad():
-            cameras = batch.camera.map(lambda x: x.repeat_interleave(batch.frames.shape[1], 0))
-            tokens = stage1.encode(batch.frame_images.flatten(0, 1), cameras).tokens.smplx.unflatten(0, batch.frames.shape)
-        rows = torch.arange(len(batch.frames), device=batch.frames.device)[:, None]
-        losses["token"] = token_errors(frames.smplx_tokens[rows, batch.frames].float(), tokens.float()).mean()
+        frames = self._frames(reference, true, batch, SEED_NOISE)
+        losses = motion_losses(self.network, frames.params, true.map(lambda x: x.flatten(0, 1)), batch.confidence.flatten(0, 1))
+        first = frames.map(lambda x: x[:: batch.audio.shape[1]])  # the window of each sample that is shown
+        if weights.l1 or weights.ssim or weights.mask:
+            seen = self._render(reference, first, batch)
+            losses |= picture_losses(seen.color, seen.alpha, batch.views, batch.alpha)
+        if weights.token:
+            losses["token"] = self._token_loss(first, batch)
         losses["regulariser"] = frames.appearance.square().mean()
-        return weighted(losses, self.settings.loss)
+        return weighted(losses, weights)
 
     def _reference(self, batch: WindowBatch) -> tuple[Encoding, SmplxParams]:
-        """The reference's encoding with its true body, and the true bodies of all frames, in the camera's frame."""
+        """The reference's encoding [B] with its true body, and the true bodies of all frames [B, W, T], in its camera's frame."""
         stage1 = self.network.stage1
         with torch.no_grad():
             still = in_camera(stage1, batch.reference, batch.camera.w2c)
             reference = stage1.encode(batch.image, batch.camera, still)
-            w2c = batch.camera.w2c[:, None].expand(*batch.params.transl.shape[:2], 4, 4)
+            w2c = batch.camera.w2c[:, None, None].expand(*batch.params.transl.shape[:3], 4, 4)
             true = in_camera(stage1, batch.params, w2c)
         return dataclasses.replace(reference, params=still), true
+
+    def _frames(self, reference: Encoding, true: SmplxParams, batch: WindowBatch, noise: float) -> FrameTokens:  # [B W, T]
+        seeds = self.network.config.seed_frames
+        seed = motion_vector(true[:, :, :seeds].map(lambda x: x.flatten(1, 2)), reference.params)
+        seed = seed.unflatten(1, (-1, seeds)).flatten(0, 1)
+        each = reference.map(lambda x: _repeated(x, batch.audio.shape[1]))
+        return self.network(each, batch.audio.flatten(0, 1), seed + noise * torch.randn_like(seed))
+
+    def _token_loss(self, frames: FrameTokens, batch: WindowBatch) -> Tensor:
+        """Distance of the shown frames' tokens from those that the encoder reads in their true pictures."""
+        with torch.no_grad():
+            cameras = batch.camera.map(lambda x: x.repeat_interleave(batch.frames.shape[1], 0))
+            encoding = self.network.stage1.encode(batch.frame_images.flatten(0, 1), cameras)
+        rows = torch.arange(len(batch.frames), device=batch.frames.device)[:, None]
+        tokens = encoding.tokens.smplx.unflatten(0, batch.frames.shape)
+        return token_errors(frames.smplx_tokens[rows, batch.frames].float(), tokens.float()).mean()
 
     def _render(self, reference: Encoding, frames: FrameTokens, batch: WindowBatch) -> Render:  # [B, P]
         identity = self.network.identity(reference)
@@ -99,36 +110,44 @@ class Stage2Task(Task):
         parts = []
         for index in batch.frames.T:
             cloud = self.network.render_cloud(reference, frames, index, identity)
-            parts.append(rasterize(cloud, upright, cloud.colors.new_ones(3), self.backend, antialiased=True))
+            parts.append(rasterize(cloud, upright, cloud.colors.new_ones(3), self.backend))
         return Render.cat(parts, 1)
 
     @cached_property
     def _validation(self) -> WindowBatch:
         draw = Draw(self.config.seed, VALIDATION_SAMPLES)
-        size = self.windows.image_size
         try:
-            return self._windows(self.held_out, draw, size).at(VALIDATION_STEP)
+            return TalkWindows(self.held_out, draw, self.shape).at(VALIDATION_STEP)
         except ValueError:  # nobody is held out
-            return self._windows(self.talks, draw, size).at(VALIDATION_STEP)
+            return TalkWindows(self.talks, draw, self.shape).at(VALIDATION_STEP)
 
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
         network, batch = self.network, self._validation.to(next(self.network.parameters()).device)
         network.eval()
         reference, true = self._reference(batch)
-        frames = network(reference, batch.audio, motion_vector(true[:, : network.config.seed_frames], reference.params))
-        seen = self._render(reference, frames, batch)
+        frames = self._frames(reference, true, batch, 0.0)
+        windows = batch.audio.shape[1]
+        seen = self._render(reference, frames.map(lambda x: x[::windows]), batch)
         network.train()
         psnr = -10 * torch.log10((seen.color - batch.views).square().mean((2, 3, 4)).clamp(min=1e-10))
-        joints = joint_errors(*(joints_of(network.stage1, p) for p in (frames.params, true)))
-        still = joint_errors(joints_of(network.stage1, true), joints_of(network.stage1, reference.params)[:, None])
-        jaw = smplx_errors(frames.params, true).pose[..., JAW]
+        target = joints_of(network.stage1, true).flatten(0, 1)
+        joints = joint_errors(joints_of(network.stage1, frames.params), target)
+        held = joints_of(network.stage1, reference.params).repeat_interleave(windows, 0)[:, None]
+        jaw = smplx_errors(frames.params, true.map(lambda x: x.flatten(0, 1))).pose[..., JAW]
         figures = {
-            "psnr": psnr.mean().item(), "joints_mm": 1000 * joints.mean().item(), "frozen_joints_mm": 1000 * still.mean().item(),
-            "jaw_degrees": torch.rad2deg(jaw.mean()).item(),
+            "psnr": psnr.mean().item(), "joints_mm": 1000 * joints.mean().item(),
+            "frozen_joints_mm": 1000 * joint_errors(held, target).mean().item(), "jaw_degrees": torch.rad2deg(jaw.mean()).item(),
         }  # fmt: skip
-        rows = [[p for c in range(batch.views.shape[1]) for p in (batch.views[i, c], seen.color[i, c])] for i in range(len(batch.views))]
-        return figures, picture_rows(rows)
+        pairs = zip(batch.views, seen.color, strict=True)
+        return figures, picture_rows([[p for pair in zip(*row, strict=True) for p in pair] for row in pairs])
+
+
+def _repeated(value: Any, times: int) -> Any:
+    """Each row of a tensor, or of a group of tensors, `times` times."""
+    if isinstance(value, TensorGroup):
+        return value.map(lambda x: _repeated(x, times))
+    return value.repeat_interleave(times, 0)
 
 
 def motion_losses(network: Stage2, params: SmplxParams, true: SmplxParams, confidence: Tensor) -> dict[str, Tensor]:

@@ -131,6 +131,7 @@ def _start_processes() -> tuple[int, int, torch.device]:
         # else DeepSpeed compiles a shared-memory extension with g++ when it starts
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    dist.init_process_group(backend, device_id=device if device.type == "cuda" else None)
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
     return rank, world, device
 
