@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -7,8 +8,10 @@ import time
 
 import psutil
 import pytest
+from dagster_pipes import encode_param
 
 from pipelines.launch import command, environment, run_training
+from pipelines.pipes import open_progress
 from pipelines.processes import ProcessFailed, end_processes, follow
 from pipelines.store import Store
 from pipelines.watchdog import RUN_VARIABLE
@@ -106,3 +109,35 @@ def test_without_shards_nothing_is_started(make_config):
         run_training(config, Store(config), "stage1")
     with pytest.raises(ValueError, match="expected shards"):
         run_training(config, Store(config), "stage2")
+
+
+@pytest.fixture
+def pipes_files(tmp_path, monkeypatch):
+    """The files of a Dagster Pipes session, named in the environment as Dagster does; returns that of the messages."""
+    context = {
+        "asset_keys": None, "code_version_by_asset_key": None, "provenance_by_asset_key": None, "partition_key": None,
+        "partition_key_range": None, "partition_time_window": None, "run_id": "r", "job_name": None, "retry_number": 0, "extras": {},
+    }  # fmt: skip
+    (tmp_path / "context").write_text(json.dumps(context))
+    messages = tmp_path / "messages"
+    messages.touch()
+    monkeypatch.setenv("DAGSTER_PIPES_CONTEXT", encode_param({"path": str(tmp_path / "context")}))
+    monkeypatch.setenv("DAGSTER_PIPES_MESSAGES", encode_param({"path": str(messages)}))
+    return messages
+
+
+def test_only_the_first_process_reports_to_dagster(pipes_files):
+    with open_progress(1) as say:
+        say("from the second")
+    assert not pipes_files.read_text()
+    with open_progress(0) as say:
+        say("step 1/6")
+    messages = [json.loads(line) for line in pipes_files.read_text().splitlines()]
+    assert [m["method"] for m in messages] == ["opened", "log", "closed"]
+    assert messages[1]["params"]["message"] == "step 1/6"
+
+
+def test_without_dagster_nothing_is_opened(monkeypatch):
+    monkeypatch.delenv("DAGSTER_PIPES_CONTEXT", raising=False)
+    with open_progress(0) as say:
+        say("step 1/6")
