@@ -3,6 +3,7 @@
 Training is started by a person or by the schedule (off until switched on), never by an automation condition.
 """
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from configs.schema import Config
 from pipelines.store import Store, hash_json
 
 TALK_ASSETS = ("talk_videos", "talk_clips", "clip_fits", "clip_audio_features")
+LOOKED_AT_ONCE = 300  # talks asked about in one tick, which may last a minute; the rest follow at the next
 SHARDS = ("talk_shards", "scan_shards", "idol_shards")
 
 talk_job = define_asset_job(
@@ -49,37 +51,52 @@ refresh_job = define_asset_job(
 def inbox_sensor(context: SensorEvaluationContext, settings: Settings) -> SensorResult:
     """Adds a partition for each new file of the inbox and runs the talk assets for it alone.
 
-    The run key holds the file's content hash: a changed file runs again, a touched or already judged one does not.
+    The run key holds the file's content hash: a changed file runs again, a touched or already judged one does not. The
+    cursor holds the keys of the talks looked at, so that a tick asks the instance only about new ones.
     """
     from pipelines.ingest import describe
 
     config, store = settings.load()
     graph = context.repository_def.asset_graph if context.repository_def else _graph()
-    videos = {talk: found for talk, found in describe(config, store).items() if settled(found[0])}
+    version = graph.get(talk_videos.key).code_version
+    inbox = describe(config, store)
+    whole = settled([path for path, _ in inbox.values()])
+    videos = {talk: found for talk, found in inbox.items() if found[0] in whole}
     known = set(context.instance.get_dynamic_partitions(TALKS.name or ""))
-    requests = []
+    before: dict[str, str] = json.loads(context.cursor or "{}")
+    seen: dict[str, str] = {}
+    requests: list[RunRequest] = []
+    looked = 0
     for talk, (path, row) in videos.items():
-        external = hash_external("talk_videos", config, talk_source(config, path, row))
-        if needs_run(context.instance, graph, talk, external):
-            requests.append(RunRequest(run_key=f"{talk}:{external}", partition_key=talk))
-    new = [talk for talk in videos if talk not in known]
+        external = hash_external("talk_videos", config, store, talk_source(config, path, row))
+        key = f"{talk}:{version}:{external}"
+        if before.get(talk) != key:
+            looked += 1
+            if looked > LOOKED_AT_ONCE:
+                continue
+            if needs_run(context.instance, graph, talk, external):
+                requests.append(RunRequest(run_key=key, partition_key=talk))
+        seen[talk] = key
+    new = [talk for talk in seen if talk not in known]
     skip = None if requests else SkipReason(f"nothing new among {len(videos)} talks in {store.inbox}")
-    return SensorResult(requests, skip, dynamic_partitions_requests=[TALKS.build_add_request(new)] if new else [])
-
-
-def settled(path: Path, wait: float = 0.5) -> bool:
-    """Whether a file is whole: not one that was written to in the last seconds and still grows."""
-    before = path.stat()
-    if time.time() - before.st_mtime > 5:
-        return True
-    time.sleep(wait)
-    return path.stat().st_size == before.st_size
+    added = [TALKS.build_add_request(new)] if new else []
+    return SensorResult(requests, skip, cursor=json.dumps(seen), dynamic_partitions_requests=added)
 
 
 def needs_run(instance: DagsterInstance, graph: Any, talk: str, external: str) -> bool:
     """Whether the talk's file is new or changed since it was ingested or rejected."""
     question = (instance, graph, talk_videos.key, talk, external)
     return why_stale(*question) is not None and not was_rejected(*question)
+
+
+def settled(paths: list[Path], wait: float = 0.5) -> set[Path]:
+    """The files that are whole: not those that were written to in the last seconds and still grow."""
+    sizes = {path: path.stat().st_size for path in paths}
+    fresh = [path for path in paths if time.time() - path.stat().st_mtime < 5]
+    if fresh:
+        time.sleep(wait)
+    growing = {path for path in fresh if not path.exists() or path.stat().st_size != sizes[path]}
+    return set(paths) - growing
 
 
 @schedule(

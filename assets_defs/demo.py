@@ -13,7 +13,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +23,13 @@ import typer
 from dagster import (
     AssetCheckSeverity,
     AssetKey,
+    AssetRecordsFilter,
     DagsterInstance,
     DagsterRunStatus,
     Definitions,
     ExecuteInProcessResult,
+    MetadataValue,
+    PathMetadataValue,
     RunsFilter,
     logger,
 )
@@ -74,7 +77,6 @@ def main(
     os.environ.update(environment)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # the thread pools of torch and numba would spin against each other
     if serve:
-        os.chdir(ROOT)
         os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", "-m", MODULE])
     settings, store = Settings().load()
     log = Path(environment["DAGSTER_HOME"]) / "demo.log"
@@ -160,7 +162,7 @@ def _bring_up_to_date(
     """State, seconds and one line of an asset (or one talk of it) after what had to be done was done."""
     external = external_inputs(key.to_user_string(), config, store, talk)
     question = (instance, graph, key, talk, external)
-    if why_stale(*question) is None:
+    if why_stale(*question) is None and outputs_stand(instance, key, talk):
         state, line = _checked(instance, graph, key, talk)
         return state or "up to date", 0.0, line
     if was_rejected(*question):
@@ -182,6 +184,19 @@ def _bring_up_to_date(
     if not state and not result.success:
         return "check failed", seconds, _reason(result)
     return state or "made", seconds, line
+
+
+def outputs_stand(instance: DagsterInstance, key: AssetKey, talk: str | None) -> bool:
+    """Whether the files named by the newest materialisation still exist."""
+    metadata = newest_metadata(instance, key, talk)
+    return all(Path(v.value).exists() for v in metadata.values() if isinstance(v, PathMetadataValue) and v.value)
+
+
+def newest_metadata(instance: DagsterInstance, key: AssetKey, talk: str | None = None) -> Mapping[str, MetadataValue]:
+    wanted = AssetRecordsFilter(key, asset_partitions=[talk] if talk else None)
+    records = instance.fetch_materializations(wanted, limit=1).records
+    event = records[0].asset_materialization if records else None
+    return event.metadata if event else {}
 
 
 def _checked(instance: DagsterInstance, graph: Any, key: AssetKey, talk: str | None) -> tuple[str, str]:
@@ -213,9 +228,8 @@ def results(instance: DagsterInstance) -> list[tuple[str, str]]:
     """The video and the report, from the metadata of the assets that made them."""
     found = []
     for name, ending in (("speaking_video", ".mp4"), ("baseline_comparison", ".html")):
-        event = instance.get_latest_materialization_event(AssetKey(name))
-        metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
-        paths = [str(v.value) for v in metadata.values() if str(v.value).endswith(ending)]
+        values = newest_metadata(instance, AssetKey(name)).values()
+        paths = [str(v.value) for v in values if isinstance(v, PathMetadataValue) and str(v.value).endswith(ending)]
         found += [(name, path) for path in paths[:1]]
     return found
 

@@ -52,12 +52,13 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 def external_inputs(asset: str, config: Config, store: Store, partition: str | None = None) -> str:
     """Hash of the settings and of the files outside the graph that decide this asset's content."""
     source = SOURCES.get(asset)
-    return hash_external(asset, config, source(config, store, partition) if source else None)
+    return hash_external(asset, config, store, source(config, store, partition) if source else None)
 
 
-def hash_external(asset: str, config: Config, source: Any) -> str:
+def hash_external(asset: str, config: Config, store: Store, source: Any) -> str:
+    """The same for a source already looked at. The workspace counts: an instance may have served another one."""
     sections = config.model_dump(mode="json")
-    return hash_json([{name: sections[name] for name in SETTINGS[asset]}, source])
+    return hash_json([{name: sections[name] for name in SETTINGS[asset]}, str(store.root), source])
 
 
 def why_stale(

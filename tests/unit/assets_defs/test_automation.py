@@ -1,9 +1,11 @@
 """The inbox sensor takes a new talk, that talk alone; the schedule refreshes when data changed."""
 
+import threading
+
 import pytest
 from dagster import RunRequest, SkipReason, build_sensor_context, materialize
 
-from assets_defs.automation import inbox_sensor, refresh
+from assets_defs.automation import inbox_sensor, refresh, settled
 from assets_defs.definitions import defs
 from assets_defs.resources import Settings
 
@@ -11,9 +13,13 @@ from assets_defs.resources import Settings
 def tick(bench):
     """One tick, as the daemon does it: partitions added, requested runs executed; returns the talks that ran."""
     context = build_sensor_context(
-        instance=bench.instance, repository_def=defs.get_repository_def(), resources={"settings": Settings()}
+        instance=bench.instance,
+        repository_def=defs.get_repository_def(),
+        resources={"settings": Settings()},
+        cursor=getattr(bench, "cursor", None),
     )
     result = inbox_sensor(context)
+    bench.cursor = result.cursor
     for request in result.dynamic_partitions_requests:
         bench.instance.add_dynamic_partitions("talks", list(request.partition_keys))
     job = defs.resolve_job_def("talk")
@@ -62,6 +68,8 @@ def test_a_dropped_file_is_processed_alone(two_talks):
     assert {unit: after[unit] for unit in before} == before
     assert {talk for name, talk in after if name == "clip_fits"} == {"a", "b", "c"}
     assert tick(bench) == {}
+    bench.cursor = None  # as after a reset, or where the demo ran first
+    assert tick(bench) == {}
 
 
 def test_a_changed_file_runs_again_a_touched_one_does_not(two_talks):
@@ -87,6 +95,22 @@ def test_a_rejected_file_is_judged_once(two_talks):
     assert set(second) == {"c"}
     assert second["c"] != first["c"], "a run key stands for one content"
     assert ("clip_fits", "c") in bench.versions()
+
+
+def test_a_full_inbox_is_taken_in_parts(bench, monkeypatch):
+    monkeypatch.setattr("assets_defs.automation.LOOKED_AT_ONCE", 2)
+    for talk in "abcde":
+        bench.drop(talk, "bad")
+    assert [sorted(tick(bench)) for _ in range(4)] == [["a", "b"], ["c", "d"], ["e"], []]
+
+
+def test_a_file_that_still_grows_waits_for_the_next_tick(bench):
+    growing, whole = bench.drop("a"), bench.drop("b")
+    writer = threading.Timer(0.1, lambda: growing.write_text("good and longer"))
+    writer.start()
+    assert settled([growing, whole], wait=0.5) == {whole}
+    writer.join()
+    assert settled([growing, whole], wait=0.1) == {growing, whole}
 
 
 def test_refresh_only_when_talks_or_scans_changed(two_talks):

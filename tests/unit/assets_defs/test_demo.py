@@ -3,6 +3,8 @@
 Each test is a story of several calls, since a call with nothing to do is cheap and one with all to do is not.
 """
 
+from pathlib import Path
+
 from dagster import AssetKey
 from rich.console import Console
 
@@ -29,6 +31,12 @@ def test_only_what_changed_runs(bench):
     second, _ = run(bench)
     assert {name for states in second.values() for name in states} == {"up to date"}
     assert bench.versions() == before
+
+    (video,) = (path for name, path in results(bench.instance) if name == "speaking_video")
+    Path(video).unlink()
+    states, _ = run(bench)
+    assert states["speaking_video"] == {"made": 1}, "what was deleted is made again"
+    assert states["stage2_checkpoint"] == states["baseline_comparison"] == {"up to date": 1}
 
     bench.configure(evaluation={"max_clips": 3})
     states, _ = run(bench)
