@@ -72,7 +72,9 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
 def end_processes(process: subprocess.Popen[bytes], mark: str) -> None:
     """End the process and all that carry the mark: first asked, then killed."""
     for ask in (psutil.Process.terminate, psutil.Process.kill):
-        alive = {p.pid: p for p in [*_family(process.pid), *_marked(mark)]}
+        # a pid whose exit code was collected may already be another's
+        family = _family(process.pid) if process.poll() is None else []
+        alive = {p.pid: p for p in [*family, *_marked(mark)]}
         for one in alive.values():
             with contextlib.suppress(psutil.Error):
                 ask(one)
