@@ -2,7 +2,8 @@
 
 DeepSpeed (ZeRO) holds optimiser and gradients; what is learned lies in steps_stage1.py and steps_stage2.py. Everything random
 follows from (seed, step, process) and the learning rate from the step, so a run that was killed goes on from its last
-saved state as if it had never stopped.
+saved state as if it had never stopped. On several machines start this module under torchrun on each, with one shared
+workspace; `pipelines.launch` starts it on one.
 """
 
 from __future__ import annotations
