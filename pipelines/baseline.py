@@ -113,7 +113,7 @@ def retarget(config: Config, store: Store) -> Record:
     """
     source, target = store.baseline("motion"), store.baseline("retargeted")
     weights = weights_file(store, "stage1")
-    inputs = hash_json([store.output_hash("baseline_motion"), hash_file(weights)])
+    inputs = hash_json([store.output_hash("baseline_motion"), hash_file(weights), config.evaluation.model_dump()])
 
     def work() -> dict[str, Any]:
         stage1 = load_stage1(config, store)
