@@ -26,6 +26,7 @@ from model.types import GaussianCloud, SmplxParams, TensorGroup
 
 BODY_SMOOTHING = 1.5  # frames, standard deviation of the filter on body and hands, which passes gestures and no jitter
 FACE_SHARE = 0.25  # share of the change coefficients that move the face token; these are not filtered
+CHANGE_GAIN = 4.0  # of coefficients into tokens: the decoder turns a joint by under 0.1 rad for a token's own size of change
 CHANGE_CHANNELS = 16  # channels of the triplane's change
 
 
@@ -156,7 +157,7 @@ class Stage2(nn.Module):
 
     def _decode(self, reference: Encoding, coefficients: Tensor, appearance: Tensor) -> FrameTokens:
         still = reference.tokens.smplx.float()
-        moved = still[:, None] + torch.einsum("btr,rkd->btkd", coefficients, self._basis())
+        moved = still[:, None] + CHANGE_GAIN * torch.einsum("btr,rkd->btkd", coefficients, self._basis())
         focal, principal = reference.focal_over_size, reference.principal
         before = self.stage1.decode_smplx(still, focal, principal)
         after = self.stage1.decode_smplx(moved, focal[:, None], principal[:, None])
