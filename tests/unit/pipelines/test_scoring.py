@@ -24,7 +24,8 @@ def clip(params, audio):
     frames, picture = [5, 50], torch.rand(2, 32, 32, 3)
     fields = {"id": "a/b", "name": "a__b", "group": "someone", "encoding": None, "camera": None, "features": None}
     video = [np.zeros((32, 32, 3), np.uint8)] * len(params.transl)
-    return HeldOutClip(truth=params, audio=audio, fps=FPS, frames=frames, pictures=picture, alpha=torch.ones(2, 32, 32), video=video, **fields)
+    fields |= {"alpha": torch.ones(2, 32, 32), "video": video}
+    return HeldOutClip(truth=params, audio=audio, fps=FPS, frames=frames, pictures=picture, **fields)
 
 
 def test_energy_is_that_of_each_frames_interval():
