@@ -29,11 +29,11 @@ from model.types import Camera, SmplxParams
 from pipelines.body import body_hash, face_embedding
 from pipelines.fit import observations
 from pipelines.landmarks import detect
-from samples.build_talks import FPS, LIGHTS, SIZE
+from samples.build_talks import FPS, SIZE
 from samples.builders.cast import TALKS, Talk
 from samples.builders.people import embedded_body, make_person
 from samples.builders.performance import perform
-from samples.builders.scene import camera_of, develop, wall
+from samples.builders.scene import camera_of, develop, lights_of, wall
 from samples.builders.speech import speak
 
 STEP = 2  # every other frame is drawn
@@ -65,7 +65,7 @@ def draw(talk: Talk, frames: int) -> tuple[list[NDArray[np.uint8]], SmplxParams,
 
     def pictures() -> Iterator[NDArray[np.uint8]]:
         for index, vertices in enumerate(track(person.vertices(params), talk.id, transient=True)):
-            seen = render_mesh(vertices, person.faces, camera, background=background, lights=LIGHTS, **look)
+            seen = render_mesh(vertices, person.faces, camera, background=background, lights=lights_of(talk.shot), **look)
             yield develop(seen.rgb, np.random.default_rng([talk.seed, index]))
 
     return list(pictures()), params, camera
