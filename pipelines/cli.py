@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 app = typer.Typer(help="Speech in, a moving, renderable 3D human out.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -42,7 +43,7 @@ def doctor(config: ConfigOption = Path("configs/sample.yaml")) -> None:
 
     table = Table("component", "found", "detail", "in use", title=f"speech-avatar with {config}")
     for finding in examine(load_config(config)):
-        table.add_row(finding.component, "yes" if finding.found else "no", finding.detail, finding.used)
+        table.add_row(finding.component, "yes" if finding.found else "no", escape(finding.detail), escape(finding.used))
     Console().print(table)
 
 
