@@ -62,20 +62,20 @@ def _write(config: Config, store: Store, sources: dict[str, Path]) -> dict[str, 
             _section(
                 "Speaking",
                 "A held-out person's picture and speech that the networks never saw.",
-                videos=[_embedded(p) for p in sorted(sources["speaking"].glob("*.mp4"))],
+                videos=[_embedded(p, p.name) for p in sorted(sources["speaking"].glob("*.mp4"))],
             ),
             _section(
                 "End to end against two-stage",
                 f"{len(videos)} held-out clips. Left to right: truth, two-stage, end to end.",
-                videos=[_embedded(folder / name) for name in videos],
+                videos=[_embedded(folder / name, name) for name in videos],
                 tables=[_table(table, definitions)],
-                plots=[_plot(folder / "curves.png", "Mouth opening and wrist speed of the first held-out clip")],
+                plots=[_embedded(folder / "curves.png", "Mouth opening and wrist speed of the first held-out clip")],
             ),
             _section(
                 "Stage 1: one picture to an avatar",
                 "Held-out subjects and views.",
                 tables=[_table(results["stage1"]["rows"], results["stage1"]["definitions"])],
-                plots=[_plot(sources["stage1"] / "preview.png", "Held-out subjects: picture, true view, rendered view")],
+                plots=[_embedded(sources["stage1"] / "preview.png", "Held-out subjects: picture, true view, rendered view")],
             ),
             _section("Training", "", plots=_losses(store, folder)),
             _section("Where these figures come from", "", tables=[_provenance_table(config, store)]),
@@ -184,11 +184,7 @@ def _section(title: str, text: str, videos: Any = (), tables: Any = (), plots: A
     return {"title": title, "text": text, "videos": list(videos), "tables": list(tables), "plots": list(plots)}
 
 
-def _embedded(path: Path) -> dict[str, str]:
-    return {"data": base64.b64encode(path.read_bytes()).decode(), "caption": path.name}
-
-
-def _plot(path: Path, caption: str) -> dict[str, str]:
+def _embedded(path: Path, caption: str) -> dict[str, str]:
     return {"data": base64.b64encode(path.read_bytes()).decode(), "caption": caption}
 
 
@@ -197,7 +193,7 @@ def _losses(store: Store, folder: Path) -> list[dict[str, str]]:
     if png is None:
         return []
     (folder / "losses.png").write_bytes(png)
-    return [_plot(folder / "losses.png", "Training losses")]
+    return [_embedded(folder / "losses.png", "Training losses")]
 
 
 def _table(rows: dict[str, dict[str, float]], definitions: dict[str, str]) -> dict[str, Any]:

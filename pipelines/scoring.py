@@ -63,12 +63,13 @@ def _clip_scores(config: Config, body: Body, clip: HeldOutClip, played: Performa
     fps = float(clip.fps)
     truth, got = body.joints(clip.truth), body.joints(played.params)
     aligned = [(j - j[:, NECK : NECK + 1])[:, SEEN_JOINTS] for j in (got, truth)]
-    opening = mouth_opening(config, body, played.params)
+    face = face_points(config, body, played.params)
+    opening = _opening(face)
     lips = metrics.mouth_audio_correlation(opening, energy(clip.audio, fps, len(opening)), fps)
     scores = {
         "mpjpe_mm": 1000 * metrics.mpjpe(*aligned),
         "pa_mpjpe_mm": 1000 * metrics.pa_mpjpe(*aligned),
-        "lvd": 1e5 * metrics.lvd_talkshow(face_points(config, body, played.params), face_points(config, body, clip.truth)),
+        "lvd": 1e5 * metrics.lvd_talkshow(face, face_points(config, body, clip.truth)),
         "l1div": metrics.l1div(got - got[:, NECK : NECK + 1]),
         "bc": metrics.beat_consistency(got, clip.audio, fps, SAMPLE_RATE),
         "jerk": metrics.jerk(got[:, [15, *WRISTS]], fps),
@@ -100,8 +101,11 @@ def face_points(config: Config, body: Body, params: SmplxParams) -> Tensor:
 
 def mouth_opening(config: Config, body: Body, params: SmplxParams) -> Tensor:
     """Distance between the outer edges of the lips' middles, [T] metres: its change is the mouth's opening."""
-    points = face_points(config, body, params)
-    return (points[:, LIPS[0]] - points[:, LIPS[1]]).norm(dim=-1)
+    return _opening(face_points(config, body, params))
+
+
+def _opening(face: Tensor) -> Tensor:
+    return (face[:, LIPS[0]] - face[:, LIPS[1]]).norm(dim=-1)
 
 
 def energy(audio: np.ndarray, fps: float, frames: int) -> Tensor:
