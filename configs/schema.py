@@ -139,6 +139,7 @@ class TrainConfig(Section):
     views: int = Field(2, description="pictures rendered per sample: the input view and novel ones (stage 1)")
     windows: int = Field(8, description="stretches of speech learned per reference picture; one of them is rendered (stage 2)", ge=1)
     pixel_frames: int = Field(1, description="frames of the rendered stretch that are drawn for the pixel loss (stage 2)")
+    motion_steps: int = Field(0, description="first steps that learn motion alone, with no picture drawn (stage 2)", ge=0)
     render_size: int = Field(128, description="side of the rendered pictures, pixels")
     learning_rate: float = Field(4e-4, description="AdamW step size")
     warmup: int = Field(20, description="steps of linear warm-up")

@@ -6,6 +6,8 @@ stage 2 moves a body by adding to its tokens. Axes: B batch (any leading axes fo
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import roma
 import torch
 from torch import Tensor, nn
@@ -41,6 +43,15 @@ class SmplxQueries(nn.Module):
         return self.norm(x)
 
 
+class Decoded(NamedTuple):
+    """What tokens say of a body, in the camera frame of the picture."""
+
+    pose: Tensor  # [..., 55, 6] rotations of `SmplxParams.full_pose`, 6D, not yet orthonormal
+    betas: Tensor  # [..., 10]
+    expression: Tensor  # [..., 10]
+    pelvis: Tensor  # [..., 3] metres
+
+
 class SmplxDecoder(nn.Module):
     """SMPL-X tokens [..., K, d] → parameters in the camera frame of the picture.
 
@@ -74,6 +85,14 @@ class SmplxDecoder(nn.Module):
         focal_over_size: Tensor,  # [...] focal length ÷ picture's side
         principal: Tensor | None = None,  # [..., 2] principal point from the picture's centre, in sides; none: centred
     ) -> SmplxParams:  # [...]
+        decoded = self.read(tokens, focal_over_size, principal)
+        with full_precision(tokens):
+            pose = roma.rotmat_to_rotvec(rotation_from_6d(decoded.pose))
+            rest_pelvis = self._body[0].rest_joints(torch.cat([decoded.betas, decoded.expression], -1))[..., 0, :]
+            return SmplxParams.from_pose(pose, decoded.betas, decoded.expression, decoded.pelvis - rest_pelvis)
+
+    def read(self, tokens: Tensor, focal_over_size: Tensor, principal: Tensor | None = None) -> Decoded:
+        """What `forward` reads, before it is put into axis-angle."""
         lead = tokens.shape[:-2]
         with full_precision(tokens):
             t = tokens.float() * HEAD_GAIN
@@ -83,8 +102,6 @@ class SmplxDecoder(nn.Module):
             left = self._head(self.left_hand, t[..., LEFT_HAND, :])
             right = self._head(self.right_hand, t[..., RIGHT_HAND, :])
             rest = torch.cat([face[..., :18], left, right], -1).unflatten(-1, (-1, 6)) + joints.new_tensor(IDENTITY_6D)
-            pose = roma.rotmat_to_rotvec(rotation_from_6d(torch.cat([joints, rest], -2)))
-            betas, expression = self._head(self.shape, t[..., SHAPE, :]), face[..., 18:]
             place = self._head(self.place, t[..., PLACE, :])
             focal = focal_over_size.float().expand(lead)
             extent = VISIBLE_METRES * torch.exp(place[..., 2].clamp(-2.5, 2.5))
@@ -92,8 +109,24 @@ class SmplxDecoder(nn.Module):
             if principal is not None:
                 across = across - principal
             pelvis = torch.cat([across * extent[..., None], (extent * focal)[..., None]], -1)
-            rest_pelvis = self._body[0].rest_joints(torch.cat([betas, expression], -1))[..., 0, :]
-            return SmplxParams.from_pose(pose, betas, expression, pelvis - rest_pelvis)
+            return Decoded(torch.cat([joints, rest], -2), self._head(self.shape, t[..., SHAPE, :]), face[..., 18:], pelvis)
+
+    @torch.no_grad()
+    def steering(self) -> Tensor:  # [343, K, d], K = `DUTIES`
+        """The smallest changes of the tokens that move each number of the decoder by one, the others not.
+
+        Its numbers, in this order: 22 × 6 joints, 90 left hand, 90 right hand, 18 jaw and eyes, 10 expression, 3 place.
+        The shape's are left out: betas do not change from frame to frame.
+        """
+        heads = ((LEFT_HAND, self.left_hand), (RIGHT_HAND, self.right_hand), (FACE, self.face), (PLACE, self.place))
+        rows = [torch.linalg.pinv(HEAD_GAIN * self.joints.float()).flatten(0, 1)]
+        rows += [torch.linalg.pinv(HEAD_GAIN * layer.weight.float()).mT for _, layer in heads]
+        duties = [token for token in range(BODY_TOKENS) for _ in range(6)]
+        duties += [token for token, layer in heads for _ in range(layer.out_features)]
+        every = torch.cat(rows)  # [343, d]
+        out = every.new_zeros(len(every), DUTIES, every.shape[-1])
+        out[torch.arange(len(every)), torch.tensor(duties)] = every
+        return out
 
     @staticmethod
     def _head(layer: nn.Linear, x: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Stage 2: a reference picture's encoding and speech → SMPL-X tokens and appearance of each following frame.
 
 Frames of a window attend to each other and to the audio within ±`audio_context` frames. Each frame's SMPL-X tokens are
-the reference's plus a change; stage 1's decoder turns both into poses, and the motion between the two is applied to the
-reference's parameters. So an untrained network holds the reference pose, and nothing accumulates: root and translation
-stay within the bounds of `model.motion` of the reference however long the speech is.
+the reference's plus a change, along the directions that stage 1's decoder reads (`SmplxDecoder.steering`); the decoder
+turns both into poses, and the motion between the two is applied to the reference's parameters. So an untrained network
+holds the reference pose, and nothing accumulates: root and translation stay within the bounds of `model.motion` of the
+reference however long the speech is.
 Axes: B batch, T frames of a window, L of a speech, A audio channels, K SMPL-X tokens, d stage 1's width, w own width.
 """
 
@@ -17,16 +18,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.schema import Stage2Config
+from model.geometry import IDENTITY_6D, full_precision, rotation_from_6d, rotation_to_6d
 from model.layers import Block, RMSNorm
-from model.motion import MOTION, bounded, motion_vector, params_from_motion, pose_features
-from model.smplx_tokens import FACE
+from model.motion import MOTION, bounded, params_from_motion, pose_features
+from model.smplx_tokens import DUTIES
 from model.stage1 import FEATURES, Encoding, Stage1
 from model.triplane import sample_planes
 from model.types import GaussianCloud, SmplxParams, TensorGroup
 
-BODY_SMOOTHING = 1.5  # frames, standard deviation of the filter on body and hands, which passes gestures and no jitter
-FACE_SHARE = 0.25  # share of the change coefficients that move the face token; these are not filtered
-CHANGE_GAIN = 4.0  # of coefficients into tokens: the decoder turns a joint by under 0.1 rad for a token's own size of change
+BODY_SMOOTHING = 2.5  # frames, standard deviation of the filter on body and hands, which passes gestures and no jitter
+FACE_NUMBERS = slice(312, 340)  # jaw, eyes and expression among the decoder's numbers; these are not filtered
+STEERING_GAIN = 0.1  # of the head: one step of Adam then turns a joint by a hundredth of a radian
 CHANGE_CHANNELS = 16  # channels of the triplane's change
 
 
@@ -64,17 +66,16 @@ class Stage2(nn.Module):
         self.reference_in = nn.Linear(tokens * 8 + MOTION - 3, width)
         self.blocks = nn.ModuleList(Block(width, config.heads, cross=True) for _ in range(config.layers))
         self.norm = RMSNorm(width)
-        rank = width // 2
-        self.face_rank = max(4, int(rank * FACE_SHARE))
-        self.coefficients = nn.Linear(width, rank)
-        self.change_basis = nn.Parameter(torch.randn(rank, tokens, token_width) * 0.1)
+        self.steering = nn.Linear(width, MOTION)
+        self.context = nn.Linear(width, width // 4)
+        self.context_basis = nn.Parameter(torch.randn(width // 4, tokens - DUTIES, token_width) * 0.1)
         self.appearance = nn.Linear(width, config.appearance_tokens)
         resolution = config.appearance_resolution
         self.appearance_basis = nn.Parameter(
             torch.randn(config.appearance_tokens, 3, CHANGE_CHANNELS, resolution, resolution) * 0.1
         )
         self.appearance_out = nn.Linear(CHANGE_CHANNELS, FEATURES, bias=False)
-        for head in (self.coefficients, self.appearance):  # the untrained network stays at the reference
+        for head in (self.steering, self.context, self.appearance):  # the untrained network stays at the reference
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
 
@@ -84,7 +85,11 @@ class Stage2(nn.Module):
         audio: Tensor,  # [B, T + 2 · audio_context, A] features at the frame rate, see `audio_window`
         seed: Tensor | None = None,  # [B, seed_frames, 343] motion vectors of the first frames; none: unknown
     ) -> FrameTokens:  # [B, T], the seed frames included
-        return self._decode(reference, *self._changes(reference, audio, seed))
+        return self._decode(reference, self._changes(reference, audio, seed))
+
+    def motion(self, reference: Encoding, audio: Tensor, seed: Tensor | None = None) -> Tensor:  # [B, T, 343]
+        """The motion vectors that `forward` makes frames of, for a small share of its work."""
+        return self._moved(reference, self._changes(reference, audio, seed))[1]
 
     @torch.no_grad()
     def generate(self, reference: Encoding, audio: Tensor) -> FrameTokens:
@@ -101,17 +106,16 @@ class Stage2(nn.Module):
         window, seeds, context = self.config.window, self.config.seed_frames, self.config.audio_context
         seed = audio.new_zeros(batch, seeds, MOTION)
         fade = (torch.arange(seeds, device=audio.device) + 1)[:, None] / (seeds + 1)
-        parts: list[Tensor] = []  # windows of [B, frames, rank + appearance]
+        parts: list[Tensor] = []  # windows of [B, frames, motion + context + appearance]
         for start in range(0, max(length - seeds, 1), window - seeds):
             piece = audio_window(audio, start, window, context)
-            change = torch.cat(self._changes(reference, piece, seed), -1).float()
+            change = self._changes(reference, piece, seed)
             if parts:
                 change[:, :seeds] = torch.lerp(parts[-1][:, -seeds:], change[:, :seeds], fade)
                 parts[-1] = parts[-1][:, :-seeds]
             parts.append(change)
-            coefficients, appearance = self._split(change[:, -seeds:])
-            seed = motion_vector(self._decode(reference, coefficients, appearance).params, reference.params)
-        return self._decode(reference, *self._split(torch.cat(parts, 1)[:, :length]))
+            seed = self._moved(reference, change[:, -seeds:])[1]
+        return self._decode(reference, torch.cat(parts, 1)[:, :length])
 
     def identity(self, reference: Encoding) -> Identity:
         table = sample_planes(self.appearance_basis, self.stage1.anchors.coordinates).sum(2)  # [A', N, 16]
@@ -134,8 +138,8 @@ class Stage2(nn.Module):
         cloud = self.stage1.gaussians(torch.cat([learned + added, picture], -1))
         return self.stage1.pose(cloud, frame.params)
 
-    def _changes(self, reference: Encoding, audio: Tensor, seed: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Coefficients of the token change [B, T, rank] and of the appearance [B, T, A']."""
+    def _changes(self, reference: Encoding, audio: Tensor, seed: Tensor | None) -> Tensor:
+        """[B, T, MOTION + context + appearance]: the decoder's numbers, then coefficients of the two bases."""
         context = self.config.audio_context
         length = audio.shape[1] - 2 * context
         if length < 1 or audio.shape[-1] != self.audio_dim:
@@ -151,26 +155,31 @@ class Stage2(nn.Module):
         for block in self.blocks:
             x = block(x, heard, (own, times), near)
         x = self.norm(x)
-        coefficients = self.coefficients(x)
-        face, body = coefficients[..., : self.face_rank], coefficients[..., self.face_rank :]
-        return torch.cat([face.float(), smooth(body.float(), BODY_SMOOTHING)], -1), self.appearance(x).float()
+        motion = STEERING_GAIN * self.steering(x).float()
+        filtered = smooth(motion, BODY_SMOOTHING)
+        filtered[..., FACE_NUMBERS] = motion[..., FACE_NUMBERS]
+        return torch.cat([filtered, self.context(x).float(), self.appearance(x).float()], -1)
 
-    def _decode(self, reference: Encoding, coefficients: Tensor, appearance: Tensor) -> FrameTokens:
+    def _decode(self, reference: Encoding, change: Tensor) -> FrameTokens:
+        tokens, motion, appearance = self._moved(reference, change)
+        return FrameTokens(tokens, params_from_motion(motion, reference.params), appearance)
+
+    def _moved(self, reference: Encoding, change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens [B, T, K, d], motion vectors [B, T, 343] and appearance [B, T, A'] of the frames."""
+        motion, context, appearance = change.split([MOTION, len(self.context_basis), len(self.appearance_basis)], -1)
+        steered = torch.einsum("btm,mkd->btkd", motion, self.stage1.smplx_decoder.steering())
+        free = torch.einsum("btr,rkd->btkd", context, self.context_basis.float())
         still = reference.tokens.smplx.float()
-        moved = still[:, None] + CHANGE_GAIN * torch.einsum("btr,rkd->btkd", coefficients, self._basis())
+        moved = still[:, None] + torch.cat([steered, free], -2)
         focal, principal = reference.focal_over_size, reference.principal
-        before = self.stage1.decode_smplx(still, focal, principal)
-        after = self.stage1.decode_smplx(moved, focal[:, None], principal[:, None])
-        motion = bounded(motion_vector(after, before))
-        return FrameTokens(moved, params_from_motion(motion, reference.params), appearance)
-
-    def _basis(self) -> Tensor:
-        """[rank, K, d]: the first `face_rank` rows move the face token alone, the others every token but that."""
-        mask = self.change_basis.new_zeros(self.change_basis.shape[:2])
-        mask[: self.face_rank, FACE] = 1
-        mask[self.face_rank :] = 1
-        mask[self.face_rank :, FACE] = 0
-        return (self.change_basis * mask[..., None]).float()
+        decoder = self.stage1.smplx_decoder
+        before = decoder.read(still, focal, principal)
+        after = decoder.read(moved, focal[:, None], principal[:, None])
+        with full_precision(still):
+            turns = rotation_from_6d(before.pose)[:, None].mT @ rotation_from_6d(after.pose)
+            pose = rotation_to_6d(turns) - turns.new_tensor(IDENTITY_6D)
+            expression, pelvis = after.expression - before.expression[:, None], after.pelvis - before.pelvis[:, None]
+        return moved, bounded(torch.cat([pose.flatten(-2), expression, pelvis], -1)), appearance
 
     def _hear(self, audio: Tensor) -> Tensor:  # [B, T', A] → [B, T', w]
         x = self.audio_in(audio.to(self.audio_in.weight.dtype)).mT
@@ -191,9 +200,6 @@ class Stage2(nn.Module):
         known = self.seed_in(seed.to(self.seed_in.weight.dtype)) + self.seed_flag[1]
         unknown = self.seed_flag[0].expand(len(x), x.shape[1] - seed.shape[1], -1)
         return torch.cat([known.to(x.dtype), unknown.to(x.dtype)], 1)
-
-    def _split(self, change: Tensor) -> tuple[Tensor, Tensor]:
-        return change[..., : self.coefficients.out_features], change[..., self.coefficients.out_features :]
 
 
 def audio_window(features: Tensor, start: int, frames: int, context: int) -> Tensor:

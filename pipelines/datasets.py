@@ -154,7 +154,8 @@ class WindowShape:
     frames: int  # of a window
     context: int  # frames of audio before and after it
     windows: int  # per reference picture
-    pixel_frames: int  # frames of the first window that are shown
+    motion_steps: int  # first steps, in which no frame is shown
+    pixel_frames: int  # frames of the first window that are shown from then on
     first_pixel: int  # no frame before this one is shown: those are given to the network
     image_size: int
     render_size: int
@@ -177,16 +178,17 @@ class TalkWindows(IterableDataset[WindowBatch]):
             step += 1
 
     def at(self, step: int) -> WindowBatch:
-        return collate([self.sample(self.draw.rng(step, i)) for i in range(self.draw.batch)])
+        shown = 0 if step < self.shape.motion_steps else self.shape.pixel_frames
+        return collate([self.sample(self.draw.rng(step, i), shown) for i in range(self.draw.batch)])
 
-    def sample(self, rng: np.random.Generator) -> WindowBatch:
+    def sample(self, rng: np.random.Generator, shown: int) -> WindowBatch:
         shape, person = self.shape, self.talks.pick(rng)
         count = len(person.images)
         reference = int(rng.integers(count))
         starts = rng.integers(count - shape.frames + 1, size=shape.windows)
         # some windows begin at the reference, as generated speech does
         starts = np.where(rng.random(shape.windows) < FROM_REFERENCE, min(reference, count - shape.frames), starts)
-        frames = rng.choice(np.arange(shape.first_pixel, shape.frames), shape.pixel_frames, replace=False)
+        frames = rng.choice(np.arange(shape.first_pixel, shape.frames), shown, replace=False)
         return window_batch(person, reference, starts.tolist(), torch.from_numpy(np.sort(frames)), shape)
 
 
@@ -207,9 +209,13 @@ def window_batch(person: PersonFrames, reference: int, starts: list[int], frames
 
 
 def _inputs(person: PersonFrames, index: Tensor, size: int) -> Tensor:  # [I, 3, size, size]
-    return shrink(person.images[index][..., :3].float() / 255, size).movedim(-1, 1).contiguous()
+    return _shrunk(person.images[index][..., :3], size).movedim(-1, 1).contiguous()
+
+
+def _shrunk(pictures: Tensor, size: int) -> Tensor:  # [I, S, S, C] uint8 → [I, size, size, C] 0..1, I may be 0
+    return shrink(pictures.float() / 255, size) if len(pictures) else torch.zeros(0, size, size, pictures.shape[-1])
 
 
 def _pictures(person: PersonFrames, index: Tensor, size: int) -> tuple[Tensor, Tensor]:  # [I, size, size, 3] and 1
-    pictures = shrink(person.images[index].float() / 255, size)
+    pictures = _shrunk(person.images[index], size)
     return pictures[..., :3].contiguous(), pictures[..., 3:].contiguous()

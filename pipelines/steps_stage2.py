@@ -21,7 +21,7 @@ from model.motion import motion_vector
 from model.rasterize import Render, rasterize
 from model.stage1 import Encoding
 from model.stage2 import FrameTokens, Stage2
-from model.types import Camera, SmplxParams, TensorGroup
+from model.types import JOINTS, Camera, SmplxParams, TensorGroup
 from pipelines.checkpoints import load_stage1
 from pipelines.datasets import VALIDATION_STEP, Draw, TalkWindows, WindowBatch, WindowShape
 from pipelines.people import People
@@ -34,6 +34,8 @@ SEED_NOISE = 0.01  # standard deviation added to seed motion: at work it is the 
 JAW = 22
 JAW_WEIGHT = 8.0  # of the jaw against another joint: it is one of 55 and says most of what is heard
 EXPRESSION_WEIGHT = 0.5
+# of the numbers of a motion vector against those of a finger
+BODY_NUMBER, JAW_NUMBER, EXPRESSION_NUMBER, METRE_NUMBER = 3.0, 12.0, 1.5, 10.0
 
 
 class Stage2Task(Task):
@@ -51,8 +53,8 @@ class Stage2Task(Task):
         self.talks, self.held_out = (People(store.shards("talks"), split, side) for split in ("train", "test"))
         own, image_size = config.stage2, stage1.config.image.image_size
         self.shape = WindowShape(
-            own.window, own.audio_context, self.settings.windows, self.settings.pixel_frames, own.seed_frames,
-            image_size, self.settings.render_size,
+            own.window, own.audio_context, self.settings.windows, self.settings.motion_steps, self.settings.pixel_frames,
+            own.seed_frames, image_size, self.settings.render_size,
         )  # fmt: skip
         self.audio_dim = TalkWindows(self.talks, Draw(config.seed, 1), self.shape).at(0).audio.shape[-1]
         self.network = Stage2(own, stage1, self.audio_dim)
@@ -66,7 +68,9 @@ class Stage2Task(Task):
     def forward(self, batch: WindowBatch, progress: float) -> dict[str, Tensor]:
         weights = self.settings.loss
         reference, true = self._reference(batch)
-        frames = self._frames(reference, true, batch, SEED_NOISE)
+        if not batch.frames.shape[1]:
+            return weighted(self._motion_losses(reference, true, batch), weights)
+        frames = self.network(*self._heard(reference, true, batch, SEED_NOISE))
         losses = motion_losses(self.network, frames.params, true.map(lambda x: x.flatten(0, 1)), batch.confidence.flatten(0, 1))
         first = frames.map(lambda x: x[:: batch.audio.shape[1]])  # the window of each sample that is shown
         if weights.l1 or weights.ssim or weights.mask:
@@ -87,12 +91,23 @@ class Stage2Task(Task):
             true = in_camera(stage1, batch.params, w2c)
         return dataclasses.replace(reference, params=still), true
 
-    def _frames(self, reference: Encoding, true: SmplxParams, batch: WindowBatch, noise: float) -> FrameTokens:  # [B W, T]
+    def _heard(self, reference: Encoding, true: SmplxParams, batch: WindowBatch, noise: float) -> tuple[Encoding, Tensor, Tensor]:
+        """The network's inputs for windows in rows [B W]: reference, audio, and the seed with noise on it."""
         seeds = self.network.config.seed_frames
-        seed = motion_vector(true[:, :, :seeds].map(lambda x: x.flatten(1, 2)), reference.params)
-        seed = seed.unflatten(1, (-1, seeds)).flatten(0, 1)
+        seed = _windows_motion(true[:, :, :seeds], reference).flatten(0, 1)
         each = reference.map(lambda x: _repeated(x, batch.audio.shape[1]))
-        return self.network(each, batch.audio.flatten(0, 1), seed + noise * torch.randn_like(seed))
+        return each, batch.audio.flatten(0, 1), seed + noise * torch.randn_like(seed)
+
+    def _motion_losses(self, reference: Encoding, true: SmplxParams, batch: WindowBatch) -> dict[str, Tensor]:
+        """Motion vectors and their moves from frame to frame against the true ones."""
+        target = _windows_motion(true, reference).flatten(0, 1)
+        motion = self.network.motion(*self._heard(reference, true, batch, SEED_NOISE))
+        weight = batch.confidence.flatten(0, 1)[..., None] * _number_weights(motion)
+        weight = weight / weight.mean().clamp(min=1e-6)
+        return {
+            "smplx": (weight * (motion - target).abs()).mean(),
+            "velocity": (torch.minimum(weight[:, 1:], weight[:, :-1]) * (motion.diff(dim=1) - target.diff(dim=1)).abs()).mean(),
+        }
 
     def _token_loss(self, frames: FrameTokens, batch: WindowBatch) -> Tensor:
         """Distance of the shown frames' tokens from those that the encoder reads in their true pictures."""
@@ -126,7 +141,7 @@ class Stage2Task(Task):
         network, batch = self.network, self._validation.to(next(self.network.parameters()).device)
         network.eval()
         reference, true = self._reference(batch)
-        frames = self._frames(reference, true, batch, 0.0)
+        frames = network(*self._heard(reference, true, batch, 0.0))
         windows = batch.audio.shape[1]
         seen = self._render(reference, frames.map(lambda x: x[::windows]), batch)
         network.train()
@@ -148,6 +163,19 @@ def _repeated(value: Any, times: int) -> Any:
     if isinstance(value, TensorGroup):
         return value.map(lambda x: _repeated(x, times))
     return value.repeat_interleave(times, 0)
+
+
+def _windows_motion(params: SmplxParams, reference: Encoding) -> Tensor:  # [B, W, T, 343] of params [B, W, T]
+    flat = motion_vector(params.map(lambda x: x.flatten(1, 2)), reference.params)
+    return flat.unflatten(1, params.transl.shape[1:3])
+
+
+def _number_weights(motion: Tensor) -> Tensor:  # [343]
+    joints = motion.new_ones(JOINTS, 6)
+    joints[:JAW] = BODY_NUMBER
+    joints[JAW] = JAW_NUMBER
+    face, place = motion.new_full((10,), EXPRESSION_NUMBER), motion.new_full((3,), METRE_NUMBER)
+    return torch.cat([joints.flatten(), face, place])
 
 
 def motion_losses(network: Stage2, params: SmplxParams, true: SmplxParams, confidence: Tensor) -> dict[str, Tensor]:

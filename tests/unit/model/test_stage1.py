@@ -4,7 +4,7 @@ import torch
 
 from configs.schema import ImageEncoderConfig, Stage1Config
 from model.geometry import rotation_from_quaternion
-from model.smplx_tokens import DUTIES
+from model.smplx_tokens import DUTIES, SmplxDecoder
 from model.stage1 import FEATURES, PICTURE, Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
 
@@ -78,6 +78,22 @@ def test_untrained_body_stands_upright_before_the_camera(network):
     joints = network.body.joints(params)[0]
     assert joints[15, 1] < joints[0, 1] < joints[7, 1], "head above pelvis above ankle in a camera whose y points down"
     assert (joints[:, 2] > 0.5).all()
+
+
+def test_steering_moves_each_number_of_the_decoder_alone(body):
+    torch.manual_seed(0)
+    decoder, tokens, focal = SmplxDecoder(body, 96), torch.randn(40, 96), torch.tensor(1.6)
+    moved = tokens[None].repeat(3, 1, 1)
+    steering = decoder.steering()
+    for row, number in enumerate((16 * 6 + 2, 132 + 5, 132 + 180 + 18 + 4)):  # left shoulder, left hand, expression
+        moved[row, : steering.shape[1]] += 0.3 * steering[number]
+    before, after = decoder.read(tokens, focal), decoder.read(moved, focal)
+    change = (after.pose - before.pose).flatten(1)
+    expected = torch.zeros(3, 55 * 6)
+    expected[0, 16 * 6 + 2] = expected[1, 25 * 6 + 5] = 0.3
+    torch.testing.assert_close(change, expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close((after.expression - before.expression)[2], 0.3 * torch.eye(10)[4], atol=1e-4, rtol=0)
+    torch.testing.assert_close(after.betas, before.betas.expand(3, 10))
 
 
 def test_decoded_bodies_look_the_same_at_any_focal_length(network):

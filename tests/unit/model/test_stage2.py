@@ -45,7 +45,7 @@ def moving(stage1):
     """A network with random heads, as if trained: it moves a lot."""
     torch.manual_seed(2)
     network = Stage2(CONFIG, stage1, AUDIO)
-    for head in (network.coefficients, network.appearance):
+    for head in (network.steering, network.context, network.appearance):
         torch.nn.init.normal_(head.weight, std=1.0)
     return network
 
@@ -142,7 +142,7 @@ def test_gradients_reach_both_stages(stage1, reference):
     frames = network(reference, window_audio(), torch.zeros(2, CONFIG.seed_frames, MOTION))
     cloud = network.render_cloud(reference, frames, 3)
     (cloud.colors.sum() + cloud.means.square().sum() + frames.params.expression.sum()).backward()
-    for name in ("coefficients.weight", "appearance.weight"):
+    for name in ("steering.weight", "appearance.weight"):
         grad = dict(network.named_parameters())[name].grad
         assert grad.isfinite().all()
         assert grad.abs().max() > 0
@@ -154,7 +154,7 @@ def test_a_frame_hears_only_its_window_and_its_context(stage1, reference):
     """With one layer, sound more than `audio_context` from a frame reaches it through other frames alone."""
     torch.manual_seed(2)
     network = Stage2(CONFIG.model_copy(update={"layers": 1}), stage1, AUDIO)
-    torch.nn.init.normal_(network.coefficients.weight)
+    torch.nn.init.normal_(network.steering.weight)
     block = network.blocks[0]
     torch.nn.init.zeros_(block.self_attention.out.weight)  # shut the way through other frames
     audio = window_audio()

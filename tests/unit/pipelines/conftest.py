@@ -43,7 +43,7 @@ def tiny_settings() -> dict:
             "appearance_resolution": 8,
         },
         "stage1_training": training,
-        "stage2_training": training,
+        "stage2_training": {**training, "motion_steps": 2},
     }  # fmt: skip
 
 

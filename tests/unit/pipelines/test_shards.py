@@ -132,7 +132,7 @@ def test_batches_follow_from_seed_step_and_process(corpus):
 def test_windows_carry_audio_round_every_frame(corpus):
     _, store = corpus
     talks = People(store.shards("talks"), "train", 48)
-    batch = TalkWindows(talks, Draw(0, 3), WindowShape(12, 4, 5, 2, 3, 48, 32)).at(0)
+    batch = TalkWindows(talks, Draw(0, 3), WindowShape(12, 4, 5, 1, 2, 3, 48, 32)).at(1)
     features = talks.cache[0].features
     assert batch.audio.shape == (3, 5, 12 + 8, features.shape[1])
     assert batch.params.transl.shape == (3, 5, 12, 3)
@@ -144,10 +144,19 @@ def test_windows_carry_audio_round_every_frame(corpus):
         torch.testing.assert_close(batch.audio.flatten(0, 1)[i, 4 : 4 + 12], features[match : match + 12])
 
 
+def test_first_steps_hold_motion_and_no_pictures(corpus):
+    _, store = corpus
+    batch = TalkWindows(People(store.shards("talks"), "train", 48), Draw(0, 2), WindowShape(12, 4, 5, 1, 2, 3, 48, 32)).at(0)
+    assert batch.params.transl.shape == (2, 5, 12, 3)
+    assert batch.image.shape == (2, 3, 48, 48)
+    assert batch.frame_images.shape == (2, 0, 3, 48, 48)
+    assert batch.views.shape == (2, 0, 32, 32, 3)
+
+
 def test_too_short_clips_are_refused_with_one_line(corpus):
     _, store = corpus
     with pytest.raises(ValueError, match="1000 frames or more"):
-        TalkWindows(People(store.shards("talks"), "train", 16), Draw(0, 1), WindowShape(1000, 4, 1, 1, 4, 16, 16))
+        TalkWindows(People(store.shards("talks"), "train", 16), Draw(0, 1), WindowShape(1000, 4, 1, 0, 1, 4, 16, 16))
 
 
 def test_a_corpus_too_large_for_memory_is_streamed(corpus):

@@ -74,14 +74,16 @@ def test_chamfer_pulls_gaussians_to_the_scan_and_spares_those_without():
     assert surface_loss(means, points[1:].expand(2, -1, -1)).item() == 0
 
 
-def test_stage2_learns_motion_and_leaves_stage1_alone(stage1_weights):
+@pytest.mark.parametrize("step", [0, 2], ids=["motion alone", "with pixels"])
+def test_stage2_learns_motion_and_leaves_stage1_alone(stage1_weights, step):
     config, store = stage1_weights
     motion = LossConfig(l1=0, ssim=0, mask=0, token=0, regulariser=0)
     config = config.model_copy(update={"stage2_training": config.stage2_training.model_copy(update={"loss": motion})})
     torch.manual_seed(0)
     task = make_task("stage2", config, store)
     before = {k: v.clone() for k, v in task.network.stage1.state_dict().items()}
-    batch = task.batches(_draw()).at(0)
+    batch = task.batches(_draw()).at(step)
+    assert bool(batch.frames.shape[1]) == (step == 2)
     learned = [p for p in task.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(learned, 3e-3)
     totals = []
