@@ -1,14 +1,17 @@
 """One picture and one voice → a video: nothing else goes in at inference.
 
-The picture's person is found, masked and cropped; stage 1 reads identity and pose from it once; stage 2 turns the
-speech into tokens frame by frame; the renderer draws them. The video carries the speech at the configured rate.
+The picture's person is found, masked and cropped, and their body fitted to the picture's landmarks; stage 1 reads the
+identity there once; stage 2 turns the speech into tokens frame by frame; the renderer draws them. The video carries the
+speech at the configured rate.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from configs.schema import Config
 from model.audio_encoders import make_audio_encoder
 from model.stage2 import Stage2
-from model.types import Camera
+from model.types import Camera, SmplxParams
 from pipelines import media
 from pipelines.checkpoints import load_stage2, weights_file
 from pipelines.crops import crop, crop_camera, person_box, square_round
@@ -32,8 +35,9 @@ from pipelines.motions import iterate_motions
 from pipelines.progress import progress
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 LONGEST = 2048  # larger pictures are shrunk first, pixels
+STILL = 4  # times that the picture is shown to the fit, which expects a clip
 ROOM = 0.2  # space round the person in the video for arms that move out, of the person's longer side
 
 
@@ -119,17 +123,29 @@ def frame_count(sound: Sound, fps: Fraction) -> int:
 
 def animate(config: Config, stage2: Stage2, picture: Picture, sound: Sound) -> Iterator[Picture]:
     """Frames [size, size, 3] uint8 of the pictured person speaking."""
-    pictures, seen, drawn = locate(config, picture)
+    person = locate(config, picture)
     features = make_audio_encoder(config.audio)(sound, config.cut.fps, frame_count(sound, config.cut.fps))
     device = next(stage2.parameters()).device
     with torch.no_grad():
-        encoding = stage2.stage1.encode(pictures.to(device), seen.to(device))
+        body = person.body and person.body.to(device)
+        encoding = stage2.stage1.encode(person.image.to(device), person.camera.to(device), body)
+        encoding = dataclasses.replace(encoding, params=body or encoding.params)
         tokens = stage2.generate(encoding, torch.from_numpy(features)[None].to(device))
-    yield from draw(generated(stage2, encoding, tokens), drawn.to(device), len(features))
+    yield from draw(generated(stage2, encoding, tokens), person.video_camera.to(device), len(features))
 
 
-def locate(config: Config, picture: Picture) -> tuple[torch.Tensor, Camera, Camera]:
-    """Network input [1, 3, S, S], its camera [1], and the roomier camera of the video."""
+@dataclass(frozen=True)
+class LocatedPerson:
+    """The one person of a picture."""
+
+    image: torch.Tensor  # [1, 3, S, S] the network's input, 0..1 on white
+    camera: Camera  # [1] of it
+    video_camera: Camera  # roomier
+    body: SmplxParams | None  # [1] in the camera's frame; none where the landmarks do not say: stage 1 reads it then
+
+
+def locate(config: Config, picture: Picture) -> LocatedPerson:
+    """Find, mask, fit and crop the person. InputRejected where there is nobody."""
     from pipelines.person import MediapipeFinder, MediapipeMasker, smooth_masks
 
     height, width = picture.shape[:2]
@@ -137,10 +153,27 @@ def locate(config: Config, picture: Picture) -> tuple[torch.Tensor, Camera, Came
         raise InputRejected(f"expected a picture of a person, found nobody in {width}×{height} pixels; use one with head and shoulders")
     mask = next(smooth_masks([MediapipeMasker()(picture)]))
     alpha = (mask * 255).astype(np.uint8)
-    focal = torch.full((2,), config.speak.focal * max(width, height))
+    body, focal_length = fit_picture(config, picture)
+    focal = torch.full((2,), focal_length)
     camera = make_camera(torch.eye(4), focal, torch.tensor([width / 2, height / 2]), torch.tensor([width, height]))
     box, size = person_box(alpha), config.stage1.image.image_size
     square = square_round(box, width, height)
     cropped = crop(np.dstack([picture, alpha]), square, size)[..., :3].permute(2, 0, 1)[None].float() / 255
     room = crop_camera(camera, square_round(box, width, height, ROOM), config.speak.size)
-    return cropped, crop_camera(camera, square, size)[None], room
+    return LocatedPerson(cropped, crop_camera(camera, square, size)[None], room, body)
+
+
+def fit_picture(config: Config, picture: Picture) -> tuple[SmplxParams | None, float]:
+    """The body [1] that the picture's landmarks say, in the camera's frame, and the focal length, pixels."""
+    from pipelines.fit import LEAST_FOUND, clip_camera, fit_landmarks, load_fit_body
+    from pipelines.landmarks import detect
+
+    height, width = picture.shape[:2]
+    found = detect([picture] * STILL, config.cut.fps)
+    if found.found()["body"] < LEAST_FOUND:
+        return None, config.speak.focal * max(width, height)
+    fitted = load_fit_body(config)
+    result = fit_landmarks(config, fitted, found, "picture")
+    with torch.no_grad():
+        still = fitted.body.moved(result.params[-1:], clip_camera(result.focal, (width, height)).w2c)
+    return still, result.focal

@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from configs import Config
+from pipelines.body import load_body
 from pipelines.media import write_wav
 from pipelines.speak import frame_count, locate, read_picture, read_speech
 from pipelines.store import InputRejected
@@ -44,9 +45,16 @@ def test_a_picture_without_a_person_is_refused():
 
 @pytest.mark.realdata
 def test_a_photo_is_cropped_round_the_person(realdata):
-    image, camera, drawn = locate(Config(), read_picture(realdata / "photo_astronaut.png"))
+    config = Config.model_validate({"fit": {"iterations": [20, 30, 20, 30]}})
+    person = locate(config, read_picture(realdata / "photo_astronaut.png"))
+    image = person.image
     assert image.shape == (1, 3, 256, 256)
-    assert camera.size.tolist() == [[256, 256]]
-    assert drawn.size.tolist() == [512, 512]
+    assert person.camera.size.tolist() == [[256, 256]]
+    assert person.video_camera.size.tolist() == [512, 512]
+    # the fitted head lies where the face is, in the upper middle of the crop
+    head = load_body(config).joints(person.body)[0, 15]
+    place = (person.camera.intrinsics[0] @ head)[:2] / head[2]
+    assert 80 < place[0] < 160
+    assert 20 < place[1] < 120
     assert image[0, :, 2, 2].min() > 0.9  # the corner beside the head is white
     assert image[0, :, 120:136, 120:136].mean() < 0.9  # the person is not
