@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
 
 EMBEDDED = "embedded"  # stands for the data that ships with the project (package `samples`)
 
@@ -68,11 +68,25 @@ class AudioConfig(Section):
 class ScansConfig(Section):
     root: str = Field(EMBEDDED, description="folder in THuman2.1's layout; 'embedded' for the people that ship")
     views: int = Field(12, description="cameras per scan, evenly spread in azimuth", ge=1)
-    half_body_views: int = Field(4, description="additional half-body cameras in front of the person")
-    size: int = Field(256, description="side of a rendered view, pixels")
-    focal: float = Field(1250.0, description="focal length of full-body views, pixels at `size`")
-    elevation: float = Field(0.0, description="largest camera elevation, degrees")
-    height_fill: float = Field(0.85, description="person's share of the picture's height in full-body views")
+    half_body_views: int = Field(4, description="additional half-body cameras in front of the person; none where a scan has no SMPL-X", ge=0)
+    size: int = Field(256, description="side of a rendered view, pixels", ge=16)
+    focal: float = Field(1250.0, description="focal length of full-body views, pixels at `size`", gt=0)
+    distance: float | None = Field(None, description="from the person's middle to the camera of full-body views, metres; none: what `height_fill` asks for", gt=0)
+    azimuth: float = Field(0.0, description="of the first camera, degrees from the person's front towards its left")
+    elevation: float = Field(0.0, description="largest camera elevation, degrees", ge=-80, le=80)
+    height_fill: float = Field(0.85, description="person's share of the picture's height in full-body views", gt=0, le=1)
+    background: tuple[float, float, float] | None = Field(None, description="colour 0..1 of pixels that show no surface (alpha stays 0 there); none: black")
+    lights: Literal["auto", "none", "daylight", "overcast", "studio", "evening"] = Field("auto", description="'auto': daylight for the embedded people, whose textures are bare colours; none for scans, whose textures hold their light")
+    supersample: int = Field(2, description="samples per pixel and side", ge=1, le=8)
+    unit: Literal["auto"] | Annotated[float, Field(gt=0)] = Field("auto", description="metres of one unit of the OBJ; 'auto': by the SMPL-X scale, else by a person's plausible height")
+    require_smplx: bool = Field(True, description="reject scans without SMPL-X parameters; false: draw them (front: +z), they are left out of the shards")
+
+    @field_validator("background")
+    @classmethod
+    def _colour(cls, value: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+        if value is not None and not all(0 <= x <= 1 for x in value):
+            raise ValueError(f"scans.background: expected three numbers 0..1, got {value}")
+        return value
 
 
 class IdolConfig(Section):

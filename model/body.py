@@ -7,7 +7,7 @@ level of the joint tree, so a batch costs about ten small matrix products.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 import roma
@@ -26,18 +26,62 @@ UPPER_BODY = (9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21)
 HANDS = {"left": (20, *range(25, 40)), "right": (21, *range(40, 55))}
 
 
+POSE_FEATURES = 9 * (JOINTS - 1)  # entries of the rotation matrices of all joints but the root
+
+
+class PoseDirs(NamedTuple):
+    """Pose correctives without their zeros: only some joints have any, and each moves only the points about it."""
+
+    features: Tensor  # [K] of the 486 entries of R − 1
+    points: Tensor  # [M] of the P points
+    basis: Tensor  # [K, M*3] metres
+
+    @classmethod
+    def pack(cls, dense: Tensor) -> PoseDirs:  # [486, P*3], or [0, 0] for none
+        at_point = dense.reshape(len(dense), dense.shape[1] // 3, 3)
+        features, points = at_point.any(2).any(1).nonzero()[:, 0], at_point.any(2).any(0).nonzero()[:, 0]
+        return cls(features, points, at_point[features][:, points].flatten(1))
+
+    def dense(self, count: int) -> Tensor:  # [486, P*3], or [0, 0] for none
+        if not len(self.features):
+            return self.basis.new_zeros(0, 0)
+        out = self.basis.new_zeros(POSE_FEATURES, count, 3)
+        out[self.features[:, None], self.points] = self.basis.reshape(len(self.features), -1, 3)
+        return out.flatten(1)
+
+
 class SurfacePoints(nn.Module):
     """Points fixed to the template surface by face and barycentric weights; they move with the body."""
 
     rest: Tensor  # [P, 3] template position, metres
     shape_dirs: Tensor  # [P, 3, 20] betas then expression
-    pose_dirs: Tensor  # [486, P*3] or [0, 0] where the file has none
     weights: Tensor  # [P, J] rows sum to 1
+    pose_features: Tensor
+    pose_points: Tensor
+    pose_basis: Tensor
 
-    def __init__(self, rest: Tensor, shape_dirs: Tensor, pose_dirs: Tensor, weights: Tensor):
+    def __init__(
+        self,
+        rest: Tensor,
+        shape_dirs: Tensor,
+        pose_dirs: Tensor | PoseDirs,  # [486, P*3] or [0, 0] where there are none; kept packed
+        weights: Tensor,
+    ):
         super().__init__()
-        for name, value in (("rest", rest), ("shape_dirs", shape_dirs), ("pose_dirs", pose_dirs), ("weights", weights)):
+        packed = pose_dirs if isinstance(pose_dirs, PoseDirs) else PoseDirs.pack(pose_dirs)
+        buffers = {"rest": rest, "shape_dirs": shape_dirs, "weights": weights}
+        buffers |= {f"pose_{name}": value for name, value in packed._asdict().items()}
+        for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
+
+    @property
+    def packed_pose_dirs(self) -> PoseDirs:
+        return PoseDirs(self.pose_features, self.pose_points, self.pose_basis)
+
+    @property
+    def pose_dirs(self) -> Tensor:
+        """[486, P*3], or [0, 0] where there are none; made anew at each call."""
+        return self.packed_pose_dirs.dense(len(self.rest))
 
 
 class Body(nn.Module):
@@ -45,8 +89,10 @@ class Body(nn.Module):
 
     template: Tensor  # [V, 3]
     shape_dirs: Tensor  # [V, 3, 20] betas then expression
-    pose_dirs: Tensor  # [486, V*3] or [0, 0] where the file has none
     skin_weights: Tensor  # [V, J]
+    pose_features: Tensor  # see PoseDirs; empty where the file has none
+    pose_points: Tensor
+    pose_basis: Tensor
     joint_template: Tensor  # [J, 3]
     joint_dirs: Tensor  # [J, 3, 20]
     level_inverse: Tensor
@@ -60,14 +106,14 @@ class Body(nn.Module):
         expr_start = 300 if shapedirs.shape[2] >= 400 else shapedirs.shape[2] - 10
         dirs = np.concatenate([shapedirs[..., :10], shapedirs[..., expr_start : expr_start + 10]], -1)
         regressor = np.asarray(data["J_regressor"], np.float32)
-        posedirs = np.asarray(data["posedirs"], np.float32)  # [V, 3, 486]
+        pose = packed_posedirs(np.asarray(data["posedirs"]))
         self.faces = np.asarray(data["f"]).astype(np.int64)  # [F, 3]
         self.parents = [int(p) if i else -1 for i, p in enumerate(np.asarray(data["kintree_table"])[0])]
         buffers = {
             "template": f32(data["v_template"]), "shape_dirs": f32(dirs), "skin_weights": f32(data["weights"]),
             "joint_template": f32(regressor @ np.asarray(data["v_template"], np.float32)),
             "joint_dirs": f32(np.einsum("jv,vck->jck", regressor, dirs)),
-            "pose_dirs": f32(posedirs.reshape(-1, posedirs.shape[-1]).T) if np.any(posedirs) else torch.zeros(0, 0),
+            "pose_features": pose.features, "pose_points": pose.points, "pose_basis": pose.basis,
         }  # fmt: skip
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
@@ -128,21 +174,39 @@ class Body(nn.Module):
         corner = torch.as_tensor(self.faces)[torch.as_tensor(faces).long()].to(self.template.device)  # [P, 3]
         bary = torch.as_tensor(barycentric).to(self.template)
         mix = lambda x: (x[corner] * bary.reshape(*bary.shape, *[1] * (x.dim() - 1))).sum(1)  # noqa: E731
-        pose_dirs = self.pose_dirs
-        if pose_dirs.numel():
-            pose_dirs = mix(pose_dirs.T.reshape(len(self.template), 3, -1)).reshape(3 * len(corner), -1).T.contiguous()
         weights = mix(self.skin_weights)
-        return SurfacePoints(mix(self.template), mix(self.shape_dirs), pose_dirs, weights / weights.sum(1, keepdim=True))
+        weights = weights / weights.sum(1, keepdim=True)
+        return SurfacePoints(mix(self.template), mix(self.shape_dirs), self._mixed_pose_dirs(corner, bary), weights)
+
+    def _mixed_pose_dirs(self, corner: Tensor, bary: Tensor) -> PoseDirs:  # [P, 3], [P, 3]
+        count = len(self.pose_points)
+        place = torch.full((len(self.template),), count, device=corner.device)
+        place[self.pose_points] = torch.arange(count, device=corner.device)
+        place = place[corner]
+        points = (place < count).any(1).nonzero()[:, 0]
+        basis = torch.nn.functional.pad(self.pose_basis.reshape(-1, count, 3), (0, 0, 0, 1))  # zeros for the rest
+        mixed = sum(basis[:, place[points, k]] * bary[points, k, None] for k in range(3))
+        return PoseDirs(self.pose_features, points, torch.as_tensor(mixed).flatten(1))
+
+    @property
+    def packed_pose_dirs(self) -> PoseDirs:
+        return PoseDirs(self.pose_features, self.pose_points, self.pose_basis)
+
+    @property
+    def pose_dirs(self) -> Tensor:
+        """[486, V*3], or [0, 0] where the file has none; made anew at each call."""
+        return self.packed_pose_dirs.dense(len(self.template))
 
     def all_vertices(self) -> SurfacePoints:
-        return SurfacePoints(self.template, self.shape_dirs, self.pose_dirs, self.skin_weights)
+        return SurfacePoints(self.template, self.shape_dirs, self.packed_pose_dirs, self.skin_weights)
 
     def shaped(self, points: SurfacePoints, rotations: Tensor, coefficients: Tensor) -> Tensor:
         """Template-space positions [B, P, 3] after shape, expression and pose correctives."""
         rest = points.rest + torch.einsum("pck,bk->bpc", points.shape_dirs, coefficients)
-        if points.pose_dirs.numel():
-            feature = (rotations[:, 1:] - torch.eye(3, device=rotations.device)).flatten(1)
-            rest = rest + (feature @ points.pose_dirs).reshape(rest.shape)
+        if points.pose_basis.numel():
+            feature = (rotations[:, 1:] - torch.eye(3, device=rotations.device)).flatten(1)[:, points.pose_features]
+            moved = (feature @ points.pose_basis).reshape(len(rest), -1, 3)
+            rest = rest + moved if moved.shape == rest.shape else rest.index_add(1, points.pose_points, moved)
         return rest
 
     @staticmethod
@@ -168,3 +232,12 @@ class Body(nn.Module):
         transl = (turn @ (pelvis + params.transl)[..., None])[..., 0] + shift - pelvis
         fields = {n: getattr(params, n) for n in params.__dataclass_fields__}
         return SmplxParams(**{**fields, "global_orient": orient, "transl": transl})
+
+
+def packed_posedirs(posedirs: np.ndarray) -> PoseDirs:
+    """Of a file's array [V, 3, 486] of any number type; nothing of its full size is made beside it."""
+    features = np.flatnonzero(posedirs.any((0, 1)))
+    some = posedirs[..., features]
+    points = np.flatnonzero(some.any((1, 2)))
+    basis = np.ascontiguousarray(some[points].reshape(3 * len(points), len(features)).T.astype(np.float32))  # [K, M*3]
+    return PoseDirs(torch.from_numpy(features), torch.from_numpy(points), torch.from_numpy(basis))

@@ -13,7 +13,7 @@ import torch
 from smplx.vertex_ids import vertex_ids
 from torch import Tensor
 
-from model.body import JOINT_NAMES, Body, SurfacePoints
+from model.body import JOINT_NAMES, Body, PoseDirs, SurfacePoints
 from model.fit_priors import joint_index
 from model.types import JOINTS
 
@@ -177,7 +177,7 @@ def _named_point(body: Body, name: str) -> SurfacePoints:
     if name in JOINT_NAMES:
         joint = joint_index(name)
         alone = torch.nn.functional.one_hot(torch.tensor([joint]), JOINTS).float()
-        dirs = torch.zeros(body.pose_dirs.shape[0], 3 if body.pose_dirs.numel() else 0)
+        dirs = PoseDirs(body.pose_features, body.pose_points[:0], body.pose_basis[:, :0])
         return SurfacePoints(body.joint_template[[joint]], body.joint_dirs[[joint]], dirs, alone)
     face, corner = (torch.as_tensor(body.faces) == vertex_ids["smplx"][name]).nonzero()[0]
     return body.surface(face[None], torch.nn.functional.one_hot(corner[None], 3).float())

@@ -1,47 +1,43 @@
-"""Headless renderer of textured triangle meshes on a CPU: a numba z-buffer and simple lights.
+"""Headless renderer of textured triangle meshes on a CPU.
 
-`rasterize_mesh` says which triangle each pixel centre sees; `render_mesh` shades. Cameras are `model.types.Camera`
-(OpenCV, pixel centres at +0.5). UV coordinates follow OBJ files: u to the right, v upwards, (0, 0) at the lower left.
-Kernels hold no Python objects and release the GIL, so frames may be rendered in threads.
-Axes: V vertices, F faces, H × W pixels, S supersampling per side.
+`render_mesh` draws one picture, `render_frames` many, in threads. Cameras are `model.types.Camera` (OpenCV, pixel
+centres at +0.5). UV coordinates follow OBJ files: u to the right, v upwards, (0, 0) at the lower left. Surfaces are
+seen and lit from both sides. What is seen is found in `mesh_visibility`, light in `mesh_light`, colour in
+`mesh_shading`. Axes: V vertices, F faces, T frames, H × W pixels, S samples a pixel.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from model.mesh_light import DAYLIGHT, Lights, light_reaching
+from model.mesh_shading import Texture, make_texture, shade
+from model.mesh_visibility import (
+    NEAR,
+    project_vertices,
+    rasterize_mesh,
+    regular_places,
+    sample_places,
+    seen_sides,
+    vertex_normals,
+    visible_faces,
+)
 from model.types import Camera
 
+__all__ = [
+    "DAYLIGHT", "NEAR", "Lights", "MeshRender", "Texture", "make_texture", "project_vertices", "rasterize_mesh",
+    "reaching_light", "render_frames", "render_mesh", "vertex_normals",
+]  # fmt: skip
+
 Array = NDArray[np.generic]
-NEAR = 0.01  # metres; triangles that reach closer to the camera's plane are not drawn
-
-
-@dataclass(frozen=True)
-class Lights:
-    """A sky and two lamps in world space (y up, the person looks along +z); intensities are linear factors."""
-
-    ambient: float = 0.46
-    sky: float = 0.10  # added for normals that point up, subtracted for those that point down
-    key: tuple[float, float, float] = (0.45, 0.70, 0.75)  # direction towards the lamp
-    key_intensity: float = 0.48
-    fill: tuple[float, float, float] = (-0.70, 0.15, 0.60)
-    fill_intensity: float = 0.18
-
-    def matrix(self) -> NDArray[np.float64]:
-        """Rows (direction, intensity) of ambient + sky, key and fill, as the shading kernel reads them: [3, 4]."""
-        rows = [(0.0, self.sky, 0.0, self.ambient)]
-        for direction, intensity in ((self.key, self.key_intensity), (self.fill, self.fill_intensity)):
-            unit = np.asarray(direction) / np.linalg.norm(direction)
-            rows.append((unit[0], unit[1], unit[2], intensity))
-        return np.array(rows)
-
-
-DAYLIGHT = Lights()
+Backend = Literal["numba", "pytorch3d"]
 
 
 class MeshRender(NamedTuple):
@@ -49,39 +45,10 @@ class MeshRender(NamedTuple):
 
     rgb: NDArray[np.float32]  # [H, W, 3] 0..1
     alpha: NDArray[np.float32]  # [H, W] covered share of the pixel
-    depth: NDArray[np.float32]  # [H, W] metres along the camera's z, of the nearest sample; inf where nothing is
-
-
-def project_vertices(vertices: ArrayLike, camera: Camera) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """World vertices [V, 3] through one camera → pixels [V, 2] and depths [V], float64."""
-    if camera.w2c.shape != (4, 4):
-        lead = tuple(camera.w2c.shape[:-2])
-        raise ValueError(f"mesh rendering takes one camera, got leading axes {lead}; index it first")
-    w2c = camera.w2c.detach().cpu().double().numpy()
-    intrinsics = camera.intrinsics.detach().cpu().double().numpy()
-    points = np.asarray(vertices, np.float64) @ w2c[:3, :3].T + w2c[:3, 3]
-    depth = points[:, 2]
-    return (points @ intrinsics.T)[:, :2] / np.where(depth > NEAR, depth, 1.0)[:, None], depth
-
-
-def rasterize_mesh(
-    pixels: ArrayLike,  # [V, 2] projected vertices
-    depth: ArrayLike,  # [V] metres
-    faces: ArrayLike,  # [F, 3] either winding
-    height: int,
-    width: int,
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
-    """The nearest triangle at each pixel centre.
-
-    Returns face_id [H, W] (-1: none), barycentric [H, W, 3] (perspective right) and depth [H, W] (inf: none).
-    """
-    face_id = np.full((height, width), -1, np.int64)
-    barycentric = np.zeros((height, width, 3), np.float32)
-    buffer = np.full((height, width), np.inf, np.float32)
-    pixels = np.ascontiguousarray(pixels, np.float64)
-    depth, faces = np.ascontiguousarray(depth, np.float64), np.ascontiguousarray(faces, np.int64)
-    _rasterize(pixels, depth, faces, face_id, barycentric, buffer)
-    return face_id, barycentric, buffer
+    depth: NDArray[np.float32]  # [H, W] metres along the camera's z, of the nearest surface; inf where nothing is
+    normals: NDArray[np.float32]  # [H, W, 3] unit, world, towards the camera's side; zero where nothing is
+    faces: NDArray[np.int32]  # [H, W] the face that covers most of the pixel; -1 where nothing is
+    parts: NDArray[np.int16] | None  # [H, W] that face's part id; -1 where nothing is; none without `part_ids`
 
 
 def render_mesh(
@@ -89,168 +56,137 @@ def render_mesh(
     faces: ArrayLike,  # [F, 3]
     camera: Camera,  # one camera; its size is the picture's
     *,
-    texture: Array | None = None,  # [h, w, 3] uint8, or float 0..1
+    texture: Array | Texture | None = None,  # [h, w, 3] uint8, or float 0..1
     uv: ArrayLike | None = None,  # [U, 2]
     uv_faces: ArrayLike | None = None,  # [F, 3] indices into uv; none: uv has one row a vertex
     vertex_colors: Array | None = None,  # [V, 3] uint8 or float 0..1, instead of texture
+    part_ids: ArrayLike | None = None,  # [F] 0..32767
     background: ArrayLike | None = None,  # [3] or [H, W, 3]; none: the surface's own colour (straight alpha)
-    supersample: int = 2,  # samples per pixel and side
+    supersample: int = 2,  # S = supersample²
     lights: Lights | None = DAYLIGHT,  # none: colours unlit
+    reaching: NDArray[np.float32] | None = None,  # [V, 4] of `reaching_light`; none: found for this picture
+    backend: Backend = "numba",  # what finds the visible faces
 ) -> MeshRender:
     """Render one view, smoothly shaded. ValueError where neither a texture with UVs nor vertex colours are given."""
-    points = np.ascontiguousarray(vertices, np.float64)
-    triangles = np.ascontiguousarray(faces, np.int64)
+    points, triangles = _mesh(vertices, faces)
+    surface = _surface(texture, uv, uv_faces, vertex_colors, points, triangles)
     pixels, depth = project_vertices(points, camera)
-    columns, rows = (int(x) * supersample for x in camera.size)
-    face_id, barycentric, buffer = rasterize_mesh(pixels * supersample, depth, triangles, rows, columns)
-    if vertex_colors is not None:
-        image, coordinates = np.zeros((1, 1, 3), np.uint8), np.ascontiguousarray(_unit(vertex_colors))
-        corners = triangles
-    elif texture is not None and uv is not None:
-        image, coordinates = np.ascontiguousarray(_bytes(texture)), np.ascontiguousarray(uv, np.float32)
-        corners = triangles if uv_faces is None else np.ascontiguousarray(uv_faces, np.int64)
+    width, height = (int(x) for x in camera.size)
+    if backend == "numba":
+        places = sample_places(supersample)
+        face_id = visible_faces(pixels, depth, triangles, places, height, width)
     else:
+        places, face_id = regular_places(supersample), _pytorch3d_faces(points, triangles, camera, supersample, backend)
+    normals = vertex_normals(points, triangles)
+    if lights is None or not lights.casts:
+        reaching = np.ones((len(points), 4), np.float32)
+    elif reaching is None:
+        reaching = light_reaching(points, normals, triangles, lights, seen_sides(face_id, pixels, triangles))
+    elif reaching.shape != (len(points), 4):
+        raise ValueError(f"render_mesh: reaching must be [{len(points)}, 4] (see reaching_light), got {reaching.shape}")
+    under = _background(background, height, width)
+    rgb, alpha, near, normal, face = shade(
+        face_id, places, (pixels, depth, triangles, normals, reaching), surface, (lights or DAYLIGHT).matrix(),
+        lights is not None, under, background is not None,
+    )  # fmt: skip
+    return MeshRender(rgb, alpha, near, normal, face, None if part_ids is None else _parts(part_ids, face, len(triangles)))
+
+
+def render_frames(
+    vertices: Iterable[ArrayLike],  # T of [V, 3], or [T, V, 3]
+    faces: ArrayLike,  # [F, 3]
+    cameras: Camera,  # one, or [T]
+    *,
+    backgrounds: Iterable[ArrayLike] | None = None,  # T of them; `background=` is one for all
+    threads: int | None = None,  # none: one a processor that this process may use
+    **look: Any,  # as for `render_mesh`
+) -> Iterator[MeshRender]:
+    """Render frames in threads and yield them in order; few are held at once, so that any count may be streamed."""
+    threads = threads or len(os.sched_getaffinity(0))
+    if look.get("texture") is not None and not isinstance(look["texture"], Texture):
+        look["texture"] = make_texture(look["texture"])
+    lone = cameras.w2c.dim() == 2
+    under = None if backgrounds is None else iter(backgrounds)
+
+    def draw(number: int, frame: ArrayLike, background: dict[str, Any]) -> MeshRender:
+        return render_mesh(frame, faces, cameras if lone else cameras[number], **look, **background)
+
+    waiting: deque[Future[MeshRender]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for number, frame in enumerate(vertices):
+            if not lone and number >= len(cameras.w2c):
+                raise ValueError(f"render_frames: expected a camera a frame (or one), got {len(cameras.w2c)} for more frames")
+            background = {} if under is None else {"background": next(under)}
+            waiting.append(pool.submit(draw, number, frame, background))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def reaching_light(vertices: ArrayLike, faces: ArrayLike, lights: Lights = DAYLIGHT) -> NDArray[np.float32]:
+    """The light that arrives at each vertex [V, 4], to be found once for several views of a still mesh."""
+    points, triangles = _mesh(vertices, faces)
+    return light_reaching(points, vertex_normals(points, triangles), triangles, lights)
+
+
+def _mesh(vertices: ArrayLike, faces: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    points, triangles = np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(faces, np.int64)
+    if points.ndim != 2 or points.shape[1] != 3 or triangles.ndim != 2 or triangles.shape[1] != 3:
+        raise ValueError(f"a mesh needs vertices [V, 3] and faces [F, 3], got {list(points.shape)} and {list(triangles.shape)}")
+    if not np.isfinite(points).all():
+        bad = int((~np.isfinite(points)).any(1).sum())
+        raise ValueError(f"a mesh needs finite vertices, got {bad} of {len(points)} that hold NaN or infinity")
+    if len(triangles) and not 0 <= triangles.min() <= triangles.max() < len(points):
+        raise ValueError(f"faces must index {len(points)} vertices, got {triangles.min()}..{triangles.max()}")
+    return points, triangles
+
+
+def _surface(
+    texture: Array | Texture | None,
+    uv: ArrayLike | None,
+    uv_faces: ArrayLike | None,
+    vertex_colors: Array | None,
+    points: NDArray[np.float64],
+    triangles: NDArray[np.int64],
+) -> tuple[Array, Array, Array, Array]:
+    """Texels, their levels, coordinates and the corners' indices into them, as `shade` reads them."""
+    if vertex_colors is not None:
+        colors = np.asarray(vertex_colors)
+        if colors.shape != points.shape:
+            raise ValueError(f"render_mesh: vertex_colors must be {list(points.shape)} like vertices, got {list(colors.shape)}")
+        scale = 255 if colors.dtype == np.uint8 else 1
+        return np.zeros((1, 3), np.uint8), np.array([[0, 1, 1]]), np.ascontiguousarray(colors, np.float32) / scale, triangles
+    if texture is None or uv is None:
         raise ValueError("render_mesh: expected vertex_colors, or texture and uv; got neither")
+    coordinates = np.ascontiguousarray(uv, np.float32)
+    corners = triangles if uv_faces is None else np.ascontiguousarray(uv_faces, np.int64)
     if corners.shape != triangles.shape:
         raise ValueError(f"render_mesh: uv_faces must be {triangles.shape} like faces, got {corners.shape}")
-    normals = vertex_normals(points, triangles) if lights is not None else np.zeros_like(points)
-    lamps = (lights or DAYLIGHT).matrix()
-    eye = (-camera.w2c[:3, :3].double().T @ camera.w2c[:3, 3].double()).cpu().numpy()
-    hits, mesh, look = (face_id, barycentric, buffer), (points, triangles, normals), (image, coordinates, corners)
-    rgb, alpha, near = _shade(hits, mesh, look, lamps, lights is not None, eye, supersample)
-    if background is not None:
-        rgb = rgb * alpha[..., None] + np.asarray(background, np.float32) * (1 - alpha[..., None])
-    return MeshRender(rgb, alpha, near)
+    if len(corners) and not 0 <= corners.min() <= corners.max() < len(coordinates):
+        raise ValueError(f"uv_faces must index {len(coordinates)} rows of uv, got {corners.min()}..{corners.max()}")
+    made = texture if isinstance(texture, Texture) else make_texture(texture)
+    return made.texels, made.levels, coordinates, corners
 
 
-@njit(cache=True, nogil=True)
-def vertex_normals(vertices, faces):
-    """Area-weighted unit normals [V, 3] of float64 vertices [V, 3]; zero where no face meets."""
-    out = np.zeros_like(vertices)
-    for f in range(len(faces)):
-        i, j, k = faces[f]
-        ax, ay, az = vertices[j, 0] - vertices[i, 0], vertices[j, 1] - vertices[i, 1], vertices[j, 2] - vertices[i, 2]
-        bx, by, bz = vertices[k, 0] - vertices[i, 0], vertices[k, 1] - vertices[i, 1], vertices[k, 2] - vertices[i, 2]
-        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-        for v in (i, j, k):
-            out[v, 0] += nx
-            out[v, 1] += ny
-            out[v, 2] += nz
-    for v in range(len(out)):
-        norm = np.sqrt(out[v, 0] ** 2 + out[v, 1] ** 2 + out[v, 2] ** 2)
-        if norm > 1e-20:
-            out[v] /= norm
-    return out
+def _background(background: ArrayLike | None, height: int, width: int) -> NDArray[np.float32]:
+    """[H, W, 3], or [1, 1, 3] for one colour."""
+    under = np.zeros(3, np.float32) if background is None else np.ascontiguousarray(background, np.float32)
+    if under.shape not in ((3,), (height, width, 3)):
+        raise ValueError(f"render_mesh: background must be [3] or [{height}, {width}, 3], got {list(under.shape)}")
+    return under.reshape(1, 1, 3) if under.ndim == 1 else under
 
 
-@njit(cache=True, nogil=True)
-def _rasterize(pixels, depth, faces, face_id, barycentric, buffer):
-    height, width = buffer.shape
-    for f in range(len(faces)):
-        i, j, k = faces[f]
-        za, zb, zc = depth[i], depth[j], depth[k]
-        if za < NEAR or zb < NEAR or zc < NEAR:
-            continue
-        ax, ay = pixels[i, 0], pixels[i, 1]
-        bx, by = pixels[j, 0], pixels[j, 1]
-        cx, cy = pixels[k, 0], pixels[k, 1]
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if not abs(area) > 1e-12:  # degenerate or not finite
-            continue
-        # pixel x is sampled at x + 0.5
-        left, right = max(0, int(np.ceil(min(ax, bx, cx) - 0.5))), min(width - 1, int(np.floor(max(ax, bx, cx) - 0.5)))
-        top, bottom = max(0, int(np.ceil(min(ay, by, cy) - 0.5))), min(height - 1, int(np.floor(max(ay, by, cy) - 0.5)))
-        inverse = 1.0 / area
-        for y in range(top, bottom + 1):
-            py = y + 0.5
-            for x in range(left, right + 1):
-                px = x + 0.5
-                wa = ((bx - px) * (cy - py) - (by - py) * (cx - px)) * inverse
-                wb = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) * inverse
-                wc = 1.0 - wa - wb
-                if wa < -1e-9 or wb < -1e-9 or wc < -1e-9:
-                    continue
-                wa, wb, wc = wa / za, wb / zb, wc / zc
-                z = 1.0 / (wa + wb + wc)
-                if z < buffer[y, x]:
-                    buffer[y, x] = z
-                    face_id[y, x] = f
-                    barycentric[y, x, 0] = wa * z
-                    barycentric[y, x, 1] = wb * z
-                    barycentric[y, x, 2] = wc * z
+def _parts(part_ids: ArrayLike, face: NDArray[np.int32], count: int) -> NDArray[np.int16]:
+    ids = np.asarray(part_ids)
+    if ids.shape != (count,):
+        raise ValueError(f"render_mesh: part_ids must be [{count}] like faces, got {list(ids.shape)}")
+    return np.append(ids.astype(np.int16), np.int16(-1))[face]
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "arcp", "nsz"})  # infinities stay exact
-def _shade(hits, mesh, look, lamps, lit, eye, s):
-    """Average S × S shaded samples a pixel. Coordinates [U, 2] look up the image; [V, 3] are colours themselves."""
-    face_id, barycentric, buffer = hits
-    vertices, faces, normals = mesh
-    image, coordinates, corners = look
-    height, width = face_id.shape[0] // s, face_id.shape[1] // s
-    rgb = np.zeros((height, width, 3), np.float32)
-    alpha = np.zeros((height, width), np.float32)
-    depth = np.full((height, width), np.inf, np.float32)
-    textured = coordinates.shape[1] == 2
-    rows, columns = image.shape[0], image.shape[1]
-    color = np.zeros(3)
-    for y in range(height):
-        for x in range(width):
-            count = 0
-            for q in range(s * s):
-                yy, xx = y * s + q // s, x * s + q % s
-                f = face_id[yy, xx]
-                if f < 0:
-                    continue
-                count += 1
-                depth[y, x] = min(depth[y, x], buffer[yy, xx])
-                a, b, c = barycentric[yy, xx, 0], barycentric[yy, xx, 1], barycentric[yy, xx, 2]
-                i, j, k = corners[f, 0], corners[f, 1], corners[f, 2]
-                if textured:
-                    u = a * coordinates[i, 0] + b * coordinates[j, 0] + c * coordinates[k, 0]
-                    v = a * coordinates[i, 1] + b * coordinates[j, 1] + c * coordinates[k, 1]
-                    tx = min(max(u * columns - 0.5, 0.0), columns - 1.001)
-                    ty = min(max((1.0 - v) * rows - 0.5, 0.0), rows - 1.001)
-                    x0, y0 = int(tx), int(ty)
-                    fx, fy = tx - x0, ty - y0
-                    for n in range(3):
-                        upper = image[y0, x0, n] * (1 - fx) + image[y0, x0 + 1, n] * fx
-                        lower = image[y0 + 1, x0, n] * (1 - fx) + image[y0 + 1, x0 + 1, n] * fx
-                        color[n] = (upper * (1 - fy) + lower * fy) / 255.0
-                else:
-                    for n in range(3):
-                        color[n] = a * coordinates[i, n] + b * coordinates[j, n] + c * coordinates[k, n]
-                light = 1.0
-                if lit:
-                    i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
-                    nx = a * normals[i, 0] + b * normals[j, 0] + c * normals[k, 0]
-                    ny = a * normals[i, 1] + b * normals[j, 1] + c * normals[k, 1]
-                    nz = a * normals[i, 2] + b * normals[j, 2] + c * normals[k, 2]
-                    dx = eye[0] - (a * vertices[i, 0] + b * vertices[j, 0] + c * vertices[k, 0])
-                    dy = eye[1] - (a * vertices[i, 1] + b * vertices[j, 1] + c * vertices[k, 1])
-                    dz = eye[2] - (a * vertices[i, 2] + b * vertices[j, 2] + c * vertices[k, 2])
-                    scale = 1.0 / np.sqrt(nx * nx + ny * ny + nz * nz + 1e-20)
-                    if nx * dx + ny * dy + nz * dz < 0:  # the back of a surface is lit like its front
-                        scale = -scale
-                    nx, ny, nz = nx * scale, ny * scale, nz * scale
-                    light = lamps[0, 3] + lamps[0, 1] * ny
-                    for n in range(1, 3):
-                        light += lamps[n, 3] * max(0.0, lamps[n, 0] * nx + lamps[n, 1] * ny + lamps[n, 2] * nz)
-                for n in range(3):
-                    rgb[y, x, n] += min(1.0, max(0.0, color[n] * light))
-            if count:
-                alpha[y, x] = count / (s * s)
-                for n in range(3):
-                    rgb[y, x, n] /= count
-    return rgb, alpha, depth
+def _pytorch3d_faces(points: Array, faces: Array, camera: Camera, supersample: int, backend: str) -> NDArray[np.int32]:
+    if backend != "pytorch3d":
+        raise ValueError(f"render_mesh: backend must be 'numba' or 'pytorch3d', got {backend!r}")
+    from model.mesh_pytorch3d import visible_faces as find
 
-
-def _unit(colors: Array) -> NDArray[np.float32]:
-    return colors.astype(np.float32) / 255 if colors.dtype == np.uint8 else colors.astype(np.float32)
-
-
-def _bytes(image: Array) -> NDArray[np.uint8]:
-    if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < 2:
-        raise ValueError(f"texture must be [h, w, 3] with h, w >= 2, got {image.shape}")
-    if image.dtype != np.uint8:
-        image = np.clip(image.astype(np.float32), 0, 1) * 255 + 0.5
-    return image.astype(np.uint8, copy=False)
+    return find(points, faces, camera, supersample)

@@ -9,6 +9,7 @@ centre.
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,6 +29,7 @@ __all__ = [
 
 Picture = NDArray[np.uint8]  # [H, W, 3]
 Sound = NDArray[np.float32]  # [samples]
+Source = str | Path | io.BytesIO  # a file, or its content
 
 TIE_SECONDS = 0.002  # a frame centre this close after a new picture still shows the old one: stamps are rounded to ms
 MIX = {"rematrix_maxval": "1.0"}  # else channels mixed as floats add up to more than full scale
@@ -131,7 +133,7 @@ def frames(
             raise _no_picture(path, stream)
 
 
-def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Sound:
+def read_audio(path: Source, sample_rate: int = SAMPLE_RATE) -> Sound:
     """The whole sound track [samples], mono, resampled; sample k is heard at k / sample_rate on the file's time axis.
 
     Gaps and a late start are zeros. Errors: MediaError for a file without (decodable) audio.
@@ -171,14 +173,14 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Sound:
 
 
 @contextlib.contextmanager
-def _open(path: str | Path) -> Iterator[Any]:
-    path = Path(path)
-    if not path.is_file():
-        raise MediaError(f"{_name(path)}: expected a file, it does not exist")
-    if path.stat().st_size == 0:
-        raise MediaError(f"{_name(path)}: the file is empty (0 bytes)")
+def _open(path: Source) -> Iterator[Any]:
+    if not isinstance(path, io.BytesIO):
+        if not Path(path).is_file():
+            raise MediaError(f"{_name(path)}: expected a file, it does not exist")
+        if Path(path).stat().st_size == 0:
+            raise MediaError(f"{_name(path)}: the file is empty (0 bytes)")
     try:
-        container = av.open(f"file:{path}", metadata_errors="replace")
+        container = av.open(path if isinstance(path, io.BytesIO) else f"file:{path}", metadata_errors="replace")
     except av.FFmpegError as error:
         raise MediaError(
             f"{_name(path)}: cannot be opened as video or audio ({error.strerror}); truncated or of another kind"
@@ -190,8 +192,8 @@ def _open(path: str | Path) -> Iterator[Any]:
         yield container
 
 
-def _name(path: str | Path) -> str:
-    return repr(Path(path).name)
+def _name(path: Source) -> str:
+    return "video in memory" if isinstance(path, io.BytesIO) else repr(Path(path).name)
 
 
 def _no_picture(path: str | Path, stream: Any) -> MediaError:

@@ -28,12 +28,13 @@ def write_video(
     audio: NDArray[np.float32] | None = None,
     sample_rate: int = SAMPLE_RATE,
     crf: int = 18,
+    sound_bits: int | None = None,
 ) -> int:
     """Write an mp4 (H.264 yuv420p + AAC, fast start) and return the number of pictures; same input, same bytes.
 
     `pictures`: [H, W, 3] uint8 RGB each, all of one size; an odd side gets one more row or column (a copy of the edge).
-    `audio`: [samples] float32 -1..1, its sample 0 in sync with the first picture's start. The file appears complete
-    or not at all.
+    `audio`: [samples] float32 -1..1, its sample 0 in sync with the first picture's start. `sound_bits`: a second,
+    of the AAC track (none: transparent for speech). The file appears complete or not at all.
     """
     fps = Fraction(fps)
     count = 0
@@ -41,7 +42,7 @@ def write_video(
     with writing(Path(path)) as temporary, av.open(f"file:{temporary}", "w", format="mp4", options=flags) as container:
         video: Any = None
         shape: tuple[int, ...] = ()
-        sound = _SoundWriter(container, audio, sample_rate) if audio is not None else None
+        sound = _SoundWriter(container, audio, sample_rate, sound_bits) if audio is not None else None
         for picture in pictures:
             if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
                 raise ValueError(f"pictures must be uint8 [H, W, 3], got {picture.dtype} {list(picture.shape)}")
@@ -79,13 +80,13 @@ def write_wav(path: str | Path, audio: NDArray[np.float32], sample_rate: int = S
 class _SoundWriter:
     """Feeds the audio track as far as the pictures have come, so that the two lie interleaved in the file."""
 
-    def __init__(self, container: Any, audio: NDArray[np.float32], sample_rate: int):
+    def __init__(self, container: Any, audio: NDArray[np.float32], sample_rate: int, bits: int | None):
         if audio.ndim != 1:
             raise ValueError(f"audio must be mono [samples], got {list(audio.shape)}")
         self.container, self.rate, self.done = container, sample_rate, 0
         self.audio = np.clip(np.asarray(audio, np.float32), -1, 1)
         self.stream = container.add_stream("aac", rate=sample_rate, layout="mono")
-        self.stream.bit_rate = 64000 if sample_rate <= 24000 else 128000
+        self.stream.bit_rate = bits or (64000 if sample_rate <= 24000 else 128000)
 
     def write_until(self, seconds: Fraction | float) -> None:
         end = min(int(seconds * self.rate), len(self.audio))

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 import webdataset
 from torch import Tensor
 
 from pipelines.formats import FitFile, load_fit
-from pipelines.media import Sound
+from pipelines.media import Sound, read_audio
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def iterate_motions(folder: Path, split: str) -> Iterator[Motion]:
             about = json.loads(sample["sample.json"])
             with np.load(io.BytesIO(sample["features.npz"]), allow_pickle=False) as npz:
                 features = torch.from_numpy(npz["features"]).float()
-            audio, _ = soundfile.read(io.BytesIO(sample["audio.wav"]), dtype="float32")
+            audio = read_audio(io.BytesIO(sample["clip.mp4"]))
             fit = load_fit(io.BytesIO(sample["fit.npz"]))
             frames = min(len(features), len(fit.confidence))
             cut = FitFile(fit.params[:frames], fit.camera, fit.confidence[:frames], fit.fps)

@@ -1,8 +1,8 @@
 """Scans in THuman2.1's layout → multi-view pictures with exact cameras, alpha and the SMPL-X body in the same world.
 
-Layout read: `<subject>/<subject>.obj` (+ .mtl and texture; also under `model/`) and `smplx/<subject>/smplx_param.pkl`.
-THuman fits hold a `scale`: scan = scale · body + transl, so mesh and translation are divided by it: a metric world.
-World: y up. Cameras stand on a ring round the person, the first in front of the face, then half-body ones in front.
+Layout read: `<subject>/<subject>.obj`, or the only OBJ of the folder (+ .mtl and textures; also under `model/`), and
+`smplx/<subject>/smplx_param.pkl`. THuman fits hold a `scale`: scan = scale · body + transl, so mesh and translation are
+divided by it: a metric world, y up.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from __future__ import annotations
 import importlib.resources
 import math
 import zipfile
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import roma
-import torch
-import trimesh
 from PIL import Image
 
 from configs.schema import EMBEDDED, Config, ScansConfig
 from model.body import Body
-from model.mesh_raster import Lights, render_mesh
+from model.mesh_light import DAYLIGHT, Lights
+from model.mesh_raster import make_texture, reaching_light, render_frames
 from model.types import Camera, SmplxParams
 from pipelines.body import body_file, body_hash, load_body
 from pipelines.formats import load_pickle_arrays
+from pipelines.scan_mesh import HEIGHTS, ScanMesh, load_mesh, metres_per_unit, surface_points
+from pipelines.scan_views import look_at, make_views
 from pipelines.store import (
     InputRejected,
     Record,
@@ -37,26 +37,23 @@ from pipelines.store import (
     write_json,
     writing,
 )
-from pipelines.view_sets import View, azimuth_of, cameras_json, hands_mean_of, params_from_arrays, params_npz
+from pipelines.view_sets import View, cameras_json, hands_mean_of, params_from_arrays, params_npz
 
-CODE_VERSION = "2"
-HALF_BODY_FOCAL = 1.6  # fraction of the picture's side, as talks are filmed
-HALF_BODY_SPREAD = 40.0  # degrees each side of the front
+__all__ = ["list_subjects", "load_mesh", "load_scan", "look_at", "make_views", "render_scan", "render_views", "scan_root"]
+
+CODE_VERSION = "3"
 SURFACE_POINTS = 8192  # for the chamfer loss
 MAX_UNPACKED = 2 << 30  # bytes; a larger archive of people is refused
-PELVIS, HEAD = 0, 15
-
-
-@dataclass(frozen=True)
-class ScanMesh:
-    """A textured (or coloured) scan in metres."""
-
-    vertices: np.ndarray  # [V, 3]
-    faces: np.ndarray  # [F, 3]
-    uv: np.ndarray | None  # [U, 2]
-    uv_faces: np.ndarray | None  # [F, 3]
-    texture: np.ndarray | None  # [h, w, 3] uint8
-    colors: np.ndarray | None  # [V, 3] uint8
+BESIDE = 0.15  # metres that the body's joints may lie outside the scan's box
+LIGHTS: dict[str, Lights | None] = {
+    "none": None,
+    "daylight": DAYLIGHT,
+    "overcast": replace(DAYLIGHT, ambient=0.72, sky=0.16, key_intensity=0.26, key_softness=0.8, fill_intensity=0.06),
+    "studio": replace(DAYLIGHT, ambient=0.34, key=(-0.75, 0.55, 0.7), key_intensity=0.66, fill=(0.8, 0.2, 0.6), fill_intensity=0.30),
+    "evening": replace(
+        DAYLIGHT, ambient=0.42, key=(0.85, 0.35, 0.45), key_intensity=0.66, ambient_color=(0.90, 0.96, 1.10), key_color=(1.08, 0.96, 0.80)
+    ),
+}
 
 
 def scan_root(config: Config, store: Store) -> Path:
@@ -100,159 +97,121 @@ def list_subjects(config: Config, store: Store) -> list[str]:
 
 
 def _subject_folders(root: Path) -> dict[str, Path]:
-    folders = [p for parent in (root, root / "model") if parent.is_dir() for p in parent.iterdir() if p.is_dir()]
-    return {safe_name(p.name): p for p in folders if (p / f"{p.name}.obj").is_file()}
+    """OBJ files by subject."""
+    found = {}
+    for folder in (p for parent in (root, root / "model") if parent.is_dir() for p in sorted(parent.iterdir()) if p.is_dir()):
+        objects = [p for p in (folder / f"{folder.name}.obj",) if p.is_file()] or sorted(folder.glob("*.obj"))
+        if len(objects) == 1:
+            found[safe_name(folder.name)] = objects[0]
+    return found
 
 
 def render_scan(config: Config, store: Store, subject: str) -> Record:
     """Write `scans/<subject>/` (a view set and `preview.png`) unless that was done; a scan of no use is recorded."""
-    root = scan_root(config, store)
-    folders = _subject_folders(root)
-    if subject not in folders:
-        raise ValueError(f"scan {subject!r} not found under {root}; it has {sorted(folders)[:10]}")
-    folder = folders[subject]
-    fit = root / "smplx" / folder.name / "smplx_param.pkl"
-    files = [p for p in folder.rglob("*") if p.is_file()] + ([fit] if fit.is_file() else [])
-    settings = config.scans.model_dump(exclude={"root"})
-    inputs = hash_json([hash_files(files, root), settings, body_hash(config), _lit(config)])
+    root, settings = scan_root(config, store), config.scans
+    objects = _subject_folders(root)
+    if subject not in objects:
+        raise ValueError(f"scan {subject!r} not found under {root}; it has {sorted(objects)[:10]}")
+    obj = objects[subject]
+    fit = root / "smplx" / obj.parent.name / "smplx_param.pkl"
+    files = [p for p in obj.parent.rglob("*") if p.is_file()] + ([fit] if fit.is_file() else [])
+    lights = LIGHTS[_lighting(config)]
+    options = settings.model_dump(exclude={"root"})
+    inputs = hash_json([hash_files(files, root), options, body_hash(config), _lighting(config)])
     target = store.scan(subject)
 
     def work() -> dict[str, Any]:
-        if not fit.is_file():
-            raise InputRejected(f"scan {subject}: expected SMPL-X parameters at {fit.relative_to(root)}, got none")
-        mesh, params = load_scan(folder / f"{folder.name}.obj", fit, hands_mean_of(body_file(config)))
-        views = make_views(mesh.vertices, params, load_body(config), config.scans)
+        if settings.require_smplx and not fit.is_file():
+            raise InputRejected(
+                f"scan {subject}: expected SMPL-X parameters at {fit.relative_to(root)}, got none; "
+                "scans.require_smplx: false draws it without a body"
+            )
+        body = load_body(config)
+        mean = hands_mean_of(body_file(config))
+        mesh, params = load_scan(obj, fit if fit.is_file() else None, mean, settings.unit, body)
+        views = make_views(mesh.vertices, params, body, settings)
         with writing(target) as temporary:
             (temporary / "render").mkdir(parents=True)
-            pictures = [_render(mesh, view.camera, Lights() if _lit(config) else None) for view in views]
+            pictures = render_views(mesh, views, lights, settings)
             for view, picture in zip(views, pictures, strict=True):
                 Image.fromarray(picture).save(temporary / "render" / view.file)
             write_json(temporary / "cameras.json", cameras_json(views))
-            (temporary / "smplx.npz").write_bytes(params_npz(params))
+            if params is not None:
+                (temporary / "smplx.npz").write_bytes(params_npz(params))
             np.savez(temporary / "points.npz", points=surface_points(mesh.vertices, mesh.faces, SURFACE_POINTS))
-            contact_sheet(pictures).save(temporary / "preview.png")
+            contact_sheet(pictures, background=settings.background or (1.0, 1.0, 1.0)).save(temporary / "preview.png")
         coverage = float(np.mean([p[..., 3].mean() / 255 for p in pictures]))
-        counts = {"views": len(views), "vertices": len(mesh.vertices), "faces": len(mesh.faces)}
-        return {**counts, "coverage": coverage, "path": str(target), "preview": str(target / "preview.png")}
+        counts = {"views": len(views), "vertices": len(mesh.vertices), "faces": len(mesh.faces), "dropped_faces": mesh.dropped}
+        about = {"height_m": round(mesh.height, 4), "smplx": params is not None, "lights": _lighting(config)}
+        return {**counts, **about, "coverage": coverage, "path": str(target), "preview": str(target / "preview.png")}
 
     return store.once("scan_renders", subject, CODE_VERSION, inputs, [target], work)
 
 
-def _lit(config: Config) -> bool:
-    """The embedded people's textures are bare colours; those of real scans hold the light they were taken in."""
-    return config.scans.root == EMBEDDED
+def _lighting(config: Config) -> str:
+    """'auto': the embedded people's textures are bare colours; those of real scans hold the light they were taken in."""
+    if config.scans.lights != "auto":
+        return config.scans.lights
+    return "daylight" if config.scans.root == EMBEDDED else "none"
 
 
-def load_scan(obj: Path, fit: Path, hands_mean: np.ndarray | None) -> tuple[ScanMesh, SmplxParams]:
+def load_scan(
+    obj: Path,
+    fit: Path | None,  # none: no body
+    hands_mean: np.ndarray | None = None,  # [90]
+    unit: float | str = "auto",  # metres of one unit of the OBJ
+    body: Body | None = None,  # to check that it lies in the scan
+) -> tuple[ScanMesh, SmplxParams | None]:
     """Read mesh and body into one metric world. InputRejected says what is wrong."""
+    mesh = load_mesh(obj)
+    if fit is None:
+        return mesh.scaled(metres_per_unit(mesh.height, str(obj)) if isinstance(unit, str) else unit), None
     arrays = load_pickle_arrays(fit)
     params = params_from_arrays(arrays, hands_mean, str(fit))
     scale = float(np.asarray(arrays.get("scale", 1.0)).reshape(-1)[0])
-    if not scale > 0:
+    if not (scale > 0 and math.isfinite(scale)):
         raise InputRejected(f"{fit}: expected a positive scale, got {scale}")
-    mesh = load_mesh(obj)
     fields = {n: getattr(params, n) for n in params.__dataclass_fields__}
     metric = SmplxParams(**{**fields, "transl": params.transl / scale})
-    return ScanMesh(mesh.vertices / scale, mesh.faces, mesh.uv, mesh.uv_faces, mesh.texture, mesh.colors), metric
+    if isinstance(unit, str):
+        # some fits were made in metres beside a scan in centimetres: what the scale leaves implausible, the height settles
+        mesh = mesh.scaled(1 / scale)
+        if not HEIGHTS[0] <= mesh.height <= HEIGHTS[1]:
+            mesh = mesh.scaled(metres_per_unit(mesh.height, str(obj)))
+    else:
+        mesh = mesh.scaled(unit)
+    if body is not None:
+        joints = body.joints(metric[None])[0, :22].numpy()
+        inside = ((joints > mesh.vertices.min(0) - BESIDE) & (joints < mesh.vertices.max(0) + BESIDE)).all(1).mean()
+        if inside < 0.8:
+            raise InputRejected(f"{fit}: expected a body that lies in its scan, got {inside:.0%} of its joints inside; see scans.unit")
+    return mesh, metric
 
 
-def load_mesh(obj: Path) -> ScanMesh:
-    """Read an OBJ with its texture; vertices that the file splits at texture seams are joined again."""
-    try:
-        mesh = trimesh.load(obj, force="mesh", process=False)
-    except Exception as error:  # trimesh raises whatever its parser met
-        raise InputRejected(f"{obj}: not a readable OBJ ({error})") from error
-    if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces) or not np.isfinite(mesh.vertices).all():
-        raise InputRejected(f"{obj}: expected a triangle mesh with finite vertices, got none")
-    corners, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
-    vertices, joined = np.unique(corners, axis=0, return_inverse=True)
-    joined = joined.reshape(-1)  # numpy 2.0 gives it a second axis
-    visual: Any = mesh.visual
-    uv, image = getattr(visual, "uv", None), _texture(visual)
-    if uv is not None and image is not None:
-        return ScanMesh(vertices, joined[faces], np.asarray(uv, np.float32), faces, image, None)
-    if visual is not None and visual.kind == "vertex":
-        colors = np.zeros((len(vertices), 3), np.uint8)
-        colors[joined] = np.asarray(visual.vertex_colors)[:, :3]
-        return ScanMesh(vertices, joined[faces], None, None, None, colors)
-    raise InputRejected(f"{obj}: expected a texture image with UV coordinates or vertex colours, got neither")
+def render_views(mesh: ScanMesh, views: list[View], lights: Lights | None, scans: ScansConfig) -> list[np.ndarray]:
+    """A picture [H, W, 4] uint8 a view, straight alpha; where nothing is seen it has the background's colour."""
+    look: dict[str, Any] = {"lights": lights, "supersample": scans.supersample}
+    if mesh.texture is not None:
+        look |= {"texture": make_texture(mesh.texture), "uv": mesh.uv, "uv_faces": mesh.uv_faces}
+    else:
+        look["vertex_colors"] = mesh.colors
+    if lights is not None:
+        look["reaching"] = reaching_light(mesh.vertices, mesh.faces, lights)
+    cameras = Camera.cat([view.camera[None] for view in views])
+    under = np.zeros(3) if scans.background is None else np.array(scans.background)
+    pictures = []
+    for seen in render_frames([mesh.vertices] * len(views), mesh.faces, cameras, **look):
+        rgb = np.where(seen.alpha[..., None] > 0, seen.rgb, under)
+        pictures.append(np.round(np.concatenate([rgb, seen.alpha[..., None]], -1).clip(0, 1) * 255).astype(np.uint8))
+    return pictures
 
 
-def surface_points(vertices: np.ndarray, faces: np.ndarray, count: int) -> np.ndarray:
-    """Points [count, 3] float32 spread evenly by area over the surface; no chance in it."""
-    corners = vertices[faces]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    places = (np.arange(count) + 0.5) / count * area.sum()
-    picked = np.minimum(np.searchsorted(np.cumsum(area), places), len(faces) - 1)
-    u, v = (np.arange(count)[:, None] * np.array([0.7548777, 0.5698403]) % 1).T  # the plastic number's even sequence
-    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-    bary = np.stack([1 - u - v, u, v], -1)
-    return (corners[picked] * bary[..., None]).sum(1).astype(np.float32)
-
-
-def _texture(visual: Any) -> np.ndarray | None:
-    material = getattr(visual, "material", None)
-    image = getattr(material, "image", None) or getattr(material, "baseColorTexture", None)
-    # where the file of a texture is missing, trimesh puts 2 × 2 grey pixels in its place
-    return None if image is None or max(image.size) <= 2 else np.asarray(image.convert("RGB"))
-
-
-def make_views(vertices: np.ndarray, params: SmplxParams, body: Body, scans: ScansConfig) -> list[View]:
-    """Cameras round a person: `views` of the whole body, then `half_body_views` from the hips up in front."""
-    joints = body.joints(params[None])[0].double()
-    facing = roma.rotvec_to_rotmat(params.global_orient)[:, 2].double()
-    front = math.atan2(facing[0], facing[2])
-    low, high = torch.from_numpy(vertices.min(0)), torch.from_numpy(vertices.max(0))
-    size = scans.size
-    views: list[tuple[Literal["full", "half"], Camera]] = []
-    for i in range(scans.views):
-        turn = math.radians(360 * i / scans.views)
-        # the golden ratio spreads elevations evenly whatever their count
-        lift = math.radians(scans.elevation * (2 * ((i * 0.618034) % 1) - 1))
-        distance = scans.focal * float(high[1] - low[1]) / (scans.height_fill * size)
-        views.append(("full", look_at((low + high) / 2, front + turn, lift, distance, scans.focal, size)))
-    for i in range(scans.half_body_views):
-        turn = math.radians(HALF_BODY_SPREAD * (2 * (i + 0.5) / scans.half_body_views - 1))
-        hips, top = float(joints[PELVIS, 1]) - 0.05, float(high[1])
-        focal = HALF_BODY_FOCAL * size
-        centre = torch.stack([joints[HEAD, 0], joints.new_tensor((hips + top) / 2), joints[HEAD, 2]])
-        distance = focal * (top - hips) / (scans.height_fill * size)
-        views.append(("half", look_at(centre, front + turn, 0.0, distance, focal, size)))
-    pelvis = joints[PELVIS].float()
-    azimuth = lambda camera: float(azimuth_of(camera.w2c, params.global_orient, pelvis))  # noqa: E731
-    return [View(f"{i:03d}.png", kind, azimuth(camera), camera) for i, (kind, camera) in enumerate(views)]
-
-
-def look_at(centre: torch.Tensor, azimuth: float, elevation: float, distance: float, focal: float, size: int) -> Camera:
-    """An upright camera `distance` metres from `centre` [3], looking at it; azimuth 0 is +z, π/2 is +x (radians)."""
-    level = math.cos(elevation)
-    towards = [math.sin(azimuth) * level, math.sin(elevation), math.cos(azimuth) * level]
-    back = torch.tensor(towards, dtype=torch.float64)
-    right = torch.tensor([math.cos(azimuth), 0.0, -math.sin(azimuth)], dtype=torch.float64)
-    down = -torch.linalg.cross(back, right)
-    w2c = torch.eye(4, dtype=torch.float64)
-    w2c[:3, :3] = torch.stack([right, down, -back])
-    w2c[:3, 3] = -w2c[:3, :3] @ (centre.double() + distance * back)
-    intrinsics = torch.tensor([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
-    return Camera(w2c.float(), intrinsics.float(), torch.tensor([size, size]))
-
-
-def _render(mesh: ScanMesh, camera: Camera, lights: Lights | None) -> np.ndarray:
-    """RGBA [H, W, 4] uint8, straight alpha."""
-    colour: dict[str, Any] = {
-        "texture": mesh.texture,
-        "uv": mesh.uv,
-        "uv_faces": mesh.uv_faces,
-        "vertex_colors": mesh.colors,
-    }
-    out = render_mesh(mesh.vertices, mesh.faces, camera, lights=lights, **colour)
-    return np.round(np.concatenate([out.rgb, out.alpha[..., None]], -1).clip(0, 1) * 255).astype(np.uint8)
-
-
-def contact_sheet(pictures: list[np.ndarray], columns: int = 8, side: int = 128) -> Image.Image:
-    """Small pictures [H, W, 4] in rows on white."""
+def contact_sheet(
+    pictures: list[np.ndarray], columns: int = 8, side: int = 128, background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> Image.Image:
+    """Small pictures [H, W, 4] in rows on one colour."""
     rows = math.ceil(len(pictures) / columns)
-    sheet = Image.new("RGB", (side * min(columns, len(pictures)), side * rows), "white")
+    sheet = Image.new("RGB", (side * min(columns, len(pictures)), side * rows), tuple(round(255 * x) for x in background))
     for i, picture in enumerate(pictures):
         image = Image.fromarray(picture).resize((side, side))
         sheet.paste(image, (side * (i % columns), side * (i // columns)), image.getchannel("A"))

@@ -1,7 +1,7 @@
 """WebDataset shards of talks, scans and HuGe100K samples, with a manifest; deterministic to the byte.
 
-`shards/<kind>/{train,test}-%05d.tar` + `manifest.json`. Talks: one sample a clip {clip.mp4, mask.npz, fit.npz,
-features.npz, audio.wav, clip.json}. Scans and idol: one sample a subject {NNN.png|webp, cameras.json, smplx.npz,
+`shards/<kind>/{train,test}-%05d.tar` + `manifest.json`. Talks: one sample a clip {clip.mp4 (with its sound),
+mask.npz, fit.npz, features.npz, clip.json}. Scans and idol: one sample a subject {NNN.png|webp, cameras.json, smplx.npz,
 points.npz (scans alone: the surface)}. Each also holds sample.json {id, group, split}. Splits are by speaker and by
 subject (pipelines/splits.py); `groups` in the manifest says who is where.
 """
@@ -39,9 +39,9 @@ from pipelines.store import (
 )
 from pipelines.view_sets import cameras_json, hands_mean_of, params_npz
 
-__all__ = ["pack", "read_manifest", "write_idol_shards", "write_scan_shards", "write_talk_shards"]
-CODE_VERSION = "2"
-CLIP_FILES = ("clip.mp4", "mask.npz", "fit.npz", "features.npz", "audio.wav", "clip.json")
+__all__ = ["pack", "read_manifest", "write_idol_shards", "write_scan_shards", "write_shards", "write_talk_shards"]
+CODE_VERSION = "3"
+CLIP_FILES = ("clip.mp4", "mask.npz", "fit.npz", "features.npz", "clip.json")
 SPLITS = ("train", "test")
 
 
@@ -67,7 +67,7 @@ def write_talk_shards(config: Config, store: Store) -> Record:
             speaker = json.loads((clip / "clip.json").read_text())["speaker"]
             samples.append(Sample(f"{talk}/{clip.name}", speaker, _reader(files)))
             inputs.append(hash_files(files, store.root))
-    return _write(config, store, "talks", samples, left_out, inputs)
+    return write_shards(config, store, "talks", samples, left_out, inputs)
 
 
 def write_scan_shards(config: Config, store: Store) -> Record:
@@ -77,10 +77,13 @@ def write_scan_shards(config: Config, store: Store) -> Record:
         if not (folder / "cameras.json").is_file():
             left_out.append({"id": folder.name, "reason": "not rendered"})
             continue
+        if not (folder / "smplx.npz").is_file():
+            left_out.append({"id": folder.name, "reason": "no SMPL-X parameters"})
+            continue
         files = [*sorted((folder / "render").iterdir()), folder / "cameras.json", folder / "smplx.npz", folder / "points.npz"]
         samples.append(Sample(folder.name, folder.name, _reader(files)))
         inputs.append(hash_files(files, store.root))
-    return _write(config, store, "scans", samples, left_out, inputs)
+    return write_shards(config, store, "scans", samples, left_out, inputs)
 
 
 def write_idol_shards(config: Config, store: Store) -> Record:
@@ -98,10 +101,13 @@ def write_idol_shards(config: Config, store: Store) -> Record:
 
     samples = [Sample(name, name, reader(*files)) for name, files in found.items()]
     inputs = [f"{name}:{hash_file(video)}:{hash_file(param)}" for name, (video, param) in found.items()]
-    return _write(config, store, "idol", samples, [], inputs)
+    return write_shards(config, store, "idol", samples, [], inputs)
 
 
-def _write(config: Config, store: Store, kind: Kind, samples: list[Sample], left_out: list[dict[str, str]], inputs: list[str]) -> Record:
+def write_shards(
+    config: Config, store: Store, kind: Kind, samples: list[Sample], left_out: list[dict[str, str]], inputs: list[str]
+) -> Record:
+    """Pack samples unless that was done with the same `inputs` (hashes) and settings; `left_out` goes into the manifest."""
     target = store.shards(kind)
     versions = {"body": body_hash(config), "code": CODE_VERSION, "inputs": hash_json(sorted(inputs))}
     settings = [config.shards.model_dump(), left_out]

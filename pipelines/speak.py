@@ -88,7 +88,7 @@ def _default_inputs(config: Config, store: Store) -> tuple[Path, Path]:
     (store.speaking / "clip.mp4").unlink()
     others = [c for c in clips if c.group != clips[0].group] or clips
     audio = store.speaking / "speech.wav"
-    audio.write_bytes(others[0].sample["audio.wav"])
+    media.write_wav(audio, others[0].audio)
     return Path(config.speak.image or image), Path(config.speak.audio or audio)
 
 

@@ -81,6 +81,11 @@ def azimuth_of(
     return torch.rad2deg(torch.atan2(towards[..., 0], towards[..., 2]))
 
 
+def _short(matrix: Tensor) -> list[list[float]]:
+    """Rows with the decimals that float32 holds."""
+    return [[round(x, 8) for x in row] for row in matrix.tolist()]
+
+
 def cameras_json(views: list[View]) -> dict[str, Any]:
     """What `cameras.json` holds."""
     rows = [
@@ -89,8 +94,8 @@ def cameras_json(views: list[View]) -> dict[str, Any]:
             "kind": view.kind,
             "azimuth": round(view.azimuth, 3),
             "size": view.camera.size.tolist(),
-            "w2c": view.camera.w2c.tolist(),
-            "intrinsics": view.camera.intrinsics.tolist(),
+            "w2c": _short(view.camera.w2c),
+            "intrinsics": _short(view.camera.intrinsics),
         }
         for view in views
     ]

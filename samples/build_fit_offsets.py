@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -29,51 +28,41 @@ from model.types import Camera, SmplxParams
 from pipelines.body import body_hash, face_embedding
 from pipelines.fit import observations
 from pipelines.landmarks import detect
-from samples.build_talks import FPS, SIZE
-from samples.builders.cast import TALKS, Talk
+from samples.builders.backdrops import backdrop
+from samples.builders.cast import TALKS
 from samples.builders.people import embedded_body, make_person
-from samples.builders.performance import perform
-from samples.builders.scene import camera_of, develop, lights_of, wall
-from samples.builders.speech import speak
+from samples.builders.plan import TalkPlan
+from samples.builders.scene import Sensor, Stand, camera_of, lights_of
+from samples.builders.talks import SIZE, make_score, perform
 
 STEP = 2  # every other frame is drawn
 FARTHEST = 0.08  # metres; landmarks that are further off are mistakes
 RIDGE = 0.1  # per frame, against directions in which the offset is not seen
 
 
-def stranger(talk: Talk, number: int) -> Talk:
+def stranger(talk: TalkPlan, number: int) -> TalkPlan:
     """A talk by somebody else: looks, motion and camera differ."""
-    shot = replace(
-        talk.shot, yaw=talk.shot.yaw + 0.25 * (-1) ** number, height=talk.shot.height + 0.06 * (number % 3 - 1)
-    )
-    return replace(talk, seed=300 + number, shot=shot)
+    shot = replace(talk.shot, yaw=talk.shot.yaw + 0.25 * (-1) ** number, height=talk.shot.height + 0.06 * (number % 3 - 1))
+    return replace(talk, seed=300 + number, look=300 + number, shot=shot)
 
 
-def draw(talk: Talk, frames: int) -> tuple[list[NDArray[np.uint8]], SmplxParams, Camera]:
+def draw(talk: TalkPlan, frames: int) -> tuple[list[NDArray[np.uint8]], SmplxParams, Camera]:
     """Pictures, the parameters [T] that they show, and the camera."""
-    speech = speak(talk.lines, talk.voice, talk.pause, talk.seed, FPS)
-    person = make_person(talk.seed)
-    body = embedded_body()
-    length = round(speech.seconds * FPS)
-    params = perform(speech.phones, length, FPS, talk.style, body, person.betas.numpy(), talk.motion_seed)
-    params = params[: STEP * frames : STEP]
-    standing = person.posing()
-    top = float(person.vertices(standing)[0, :, 1].max())
-    camera = camera_of(talk.shot, top, float(body.joints(standing)[0, 0, 1]), SIZE)
-    background = wall(talk.shot, SIZE, talk.seed)
+    person = make_person(talk.look)
+    params = perform(make_score(talk), betas=person.betas.numpy())[: STEP * frames : STEP]
+    camera = camera_of(talk.shot, Stand.of(person), SIZE)
+    background, sensor = backdrop(talk.shot, SIZE, talk.seed), Sensor(SIZE, talk.seed)
     look: dict[str, Any] = {"texture": person.texture, "uv": person.uv, "uv_faces": person.uv_faces}
 
     def pictures() -> Iterator[NDArray[np.uint8]]:
         for index, vertices in enumerate(track(person.vertices(params), talk.id, transient=True)):
             seen = render_mesh(vertices, person.faces, camera, background=background, lights=lights_of(talk.shot), **look)
-            yield develop(seen.rgb, np.random.default_rng([talk.seed, index]))
+            yield sensor.develop(seen.rgb, index)
 
     return list(pictures()), params, camera
 
 
-def equations(
-    body: Body, layout: Layout, params: SmplxParams, camera: Camera, seen: Observations
-) -> tuple[Tensor, Tensor]:
+def equations(body: Body, layout: Layout, params: SmplxParams, camera: Camera, seen: Observations) -> tuple[Tensor, Tensor]:
     """Normal equations A [K, 3, 3], b [K, 3] of each landmark's offset over the frames of one talk."""
     rotations = roma.rotvec_to_rotmat(params.full_pose)
     _, transforms = body.kinematics(rotations, params.shape_coefficients, params.transl)
@@ -101,7 +90,7 @@ def main() -> None:
     left, right = torch.zeros(len(layout.sigma), 3, 3), torch.zeros(len(layout.sigma), 3)
     for number, talk in enumerate(TALKS[: options.people]):
         pictures, params, camera = draw(stranger(talk, number), options.frames)
-        found = detect(pictures, Fraction(FPS, STEP))
+        found = detect(pictures, talk.fps / STEP)
         a, b = equations(body, layout, params, camera, observations(found))
         left, right = left + a, right + b
     for title, names, start in (("_BODY", BODY_NAMES, 0), ("_HAND", HAND_NAMES, len(BODY_NAMES))):

@@ -3,6 +3,9 @@
 `<subject>/<subject>.obj` (metres, standing on y = 0) with `material0.mtl` and `material0.jpeg`, and
 `smplx/<subject>/smplx_param.pkl`, a dict of arrays [1, n]; hands are relative to the body file's mean hands, as in
 THuman2.1. `--sheet FILE` also draws them. The same bytes each time; about a minute.
+
+With `--count N` the archive is left alone: `--sheet FILE` is a contact sheet of the people of seeds 0 .. N-1, and
+`<FILE>-styles.png` beside it shows every garment, hair style, beard and frame by name (about a second a person).
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from model.mesh_raster import render_mesh
 from model.types import SMPLX_SHAPES, SmplxParams
 from samples.builders.face_points import camera_at
 from samples.builders.people import FOLDER, Person, make_person
+from samples.builders.sheets import person_cell, style_sheet, tiled
 from samples.ids import SUBJECTS
 
 ARCHIVE = Path(__file__).parent / "people.zip"
@@ -99,10 +103,28 @@ def view(person: Person, vertices: np.ndarray, size: int = 320) -> np.ndarray:
     return (np.concatenate(pictures, 1) * 255).astype(np.uint8)
 
 
+def contact_sheets(sheet: Path, count: int, columns: int = 10) -> None:
+    """Draw `count` people, and beside them the styles."""
+    people = track(range(count), description="people")
+    Image.fromarray(tiled((person_cell(make_person(seed, texture_size=512)) for seed in people), columns)).save(sheet)
+    styles = sheet.with_name(f"{sheet.stem}-styles.png")
+    Image.fromarray(style_sheet()).save(styles)
+    print(f"{sheet}: {count} people; {styles}: garments and styles")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sheet", type=Path, help="also write a contact sheet here (PNG)")
-    sheet = parser.parse_args().sheet
+    parser.add_argument("--count", type=int, help="only draw so many people on the sheet, and leave the archive alone")
+    arguments = parser.parse_args()
+    sheet = arguments.sheet
+    if arguments.count is not None:
+        if sheet is None or arguments.count < 1:
+            parser.error(
+                f"--count draws a contact sheet of at least one person: got --count {arguments.count} --sheet {sheet}; add --sheet FILE.png"
+            )
+        contact_sheets(sheet, arguments.count)
+        return
     pictures = []
     with zipfile.ZipFile(ARCHIVE, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
 

@@ -58,8 +58,11 @@ class ArmPose:
         return ArmPose(*(x * MIRROR_ROTATION for x in (self.collar, self.shoulder, self.elbow, self.wrist, self.hand)))
 
 
-def solve_arm(controls: Array, bones: ArmBones) -> ArmPose:
-    """Two-bone inverse kinematics; targets out of reach are drawn in along their line."""
+def solve_arm(controls: Array, bones: ArmBones, hand: Array | None = None) -> ArmPose:
+    """Two-bone inverse kinematics; targets out of reach are drawn in along their line.
+
+    `hand` [T, 15, 3]: the fingers' rotations where they are known already (`bend_fingers`).
+    """
     outward, up, forward = controls[:, 0], controls[:, 1], controls[:, 2]
     lift = np.clip(up + 0.45, 0, 1)
     reach = np.clip(forward - 0.55, 0, 0.5)
@@ -88,11 +91,11 @@ def solve_arm(controls: Array, bones: ArmBones) -> ArmPose:
         shoulder=(collar.inv() * turned).as_rotvec(),
         elbow=_turn(("y", -flexion), ("x", 0.55 * twist)).as_rotvec(),
         wrist=_turn(("x", 0.45 * twist), ("y", controls[:, 6]), ("z", -controls[:, 5])).as_rotvec(),
-        hand=_fingers(controls),
+        hand=bend_fingers(controls) if hand is None else hand,
     )
 
 
-def _fingers(controls: Array) -> Array:  # [T, 15, 3]
+def bend_fingers(controls: Array) -> Array:  # [T, CONTROLS] → [T, 15, 3]
     hand = np.zeros((len(controls), 15, 3))
     for f, name in enumerate(FINGERS):
         curl, spread = controls[:, _CURL_COLUMN[name]], controls[:, 11] * _SPREAD[name]

@@ -55,15 +55,18 @@ def island_charts(uv: np.ndarray, uv_faces: np.ndarray, first_face: int, density
     return charts
 
 
-def projected_charts(points: np.ndarray, faces: np.ndarray, first_face: int, density: float) -> list[Chart]:
-    """A front and a back chart, seen along z; `density` texels per metre."""
+def projected_charts(points: np.ndarray, faces: np.ndarray, first_face: int, density: float, sides: bool = False) -> list[Chart]:
+    """A front and a back chart, seen along z, and with `sides` two more seen along x; `density` texels per metre."""
     a, b, c = (points[faces[:, k]] for k in range(3))
-    front = np.cross(b - a, c - a)[:, 2] >= 0
+    normal = np.cross(b - a, c - a)
+    beside = (np.abs(normal[:, 0]) > 1.2 * np.abs(normal[:, 2])) & sides
+    views = [(~beside & (normal[:, 2] >= 0), 0, 1.0), (~beside & (normal[:, 2] < 0), 0, -1.0)]
+    views += [(beside & (normal[:, 0] >= 0), 2, -1.0), (beside & (normal[:, 0] < 0), 2, 1.0)]
     charts = []
-    for chosen, mirror in ((front, 1.0), (~front, -1.0)):
+    for chosen, axis, mirror in views:
         if chosen.any():
             used, corners = np.unique(faces[chosen], return_inverse=True)
-            flat = points[used][:, :2] * [mirror * density, density]
+            flat = points[used][:, [axis, 1]] * [mirror * density, density]
             charts.append(Chart(np.flatnonzero(chosen) + first_face, corners.reshape(-1, 3), flat))
     return charts
 

@@ -1,57 +1,22 @@
-"""The embedded talks: who speaks, what they say, and how each speaker sounds and moves."""
+"""The embedded talks: plans with a text of their own, one for each of samples.ids.SPEAKERS."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 from samples.builders.espeak import Voice
 from samples.builders.face import FaceStyle
 from samples.builders.gesture import GestureStyle
-from samples.builders.performance import Style
+from samples.builders.plan import Shot, Style, TalkPlan
 from samples.builders.visemes import MouthStyle
 from samples.ids import SPEAKERS
 
 LICENCE = "CC0-1.0"
 
-
-@dataclass(frozen=True)
-class Shot:
-    """Where the camera stands and what is behind the speaker."""
-
-    focal: float  # fraction of the picture's side
-    height: float  # metres that the picture shows of a person of average size (scene.TRUNK)
-    yaw: float  # radians that the camera stands to the speaker's left of straight ahead
-    rise: float  # metres that the camera is above the picture's middle
-    wall: tuple[float, float, float]  # colour 0..1
-    exposure: float = 1.0  # factor on the light that falls on the speaker
-
-
-@dataclass(frozen=True)
-class Talk:
-    speaker: str
-    topic: str
-    seed: int  # of the person's looks (samples.builders.people) and of the pauses
-    take: int  # which draw of the motion is shown
-    voice: Voice
-    pause: float  # seconds between lines, about
-    lines: tuple[str, ...]
-    style: Style
-    shot: Shot
-
-    @property
-    def id(self) -> str:
-        return f"{self.speaker}_{self.topic}"
-
-    @property
-    def motion_seed(self) -> int:
-        return 1000 * self.take + self.seed
-
-
 TALKS = (
-    Talk(
+    TalkPlan(
         SPEAKERS[0],
         "radio",
         seed=100,
+        look=100,
         take=7,
         voice=Voice("en-us+m3", "en-US", rate=165, pitch=42, pitch_range=62),
         pause=0.4,
@@ -79,10 +44,11 @@ TALKS = (
         ),
         shot=Shot(focal=1.75, height=1.11, yaw=0.10, rise=0.05, wall=(0.62, 0.66, 0.70)),
     ),
-    Talk(
+    TalkPlan(
         SPEAKERS[1],
         "bread",
         seed=101,
+        look=101,
         take=4,
         voice=Voice("en+f3", "en-GB", rate=178, pitch=62, pitch_range=70),
         pause=0.3,
@@ -110,11 +76,12 @@ TALKS = (
         ),
         shot=Shot(focal=1.65, height=1.07, yaw=-0.08, rise=0.0, wall=(0.72, 0.66, 0.56)),
     ),
-    Talk(
+    TalkPlan(
         SPEAKERS[2],
         "bridge",
         seed=102,
-        take=4,
+        look=102,
+        take=5,
         voice=Voice("en-gb-scotland+m1", "en-GB", rate=158, pitch=35, pitch_range=55),
         pause=0.45,
         lines=(
@@ -141,11 +108,12 @@ TALKS = (
         ),
         shot=Shot(focal=1.9, height=1.13, yaw=0.0, rise=0.08, wall=(0.46, 0.52, 0.56)),
     ),
-    Talk(
+    TalkPlan(
         SPEAKERS[3],
         "maps",
         seed=103,
-        take=6,
+        look=103,
+        take=2,
         voice=Voice("en-us+f2", "en-US", rate=178, pitch=58, pitch_range=75),
         pause=0.3,
         lines=(
@@ -170,13 +138,14 @@ TALKS = (
             lean=0.04,
             turn=-0.05,
         ),
-        shot=Shot(focal=1.7, height=1.09, yaw=0.12, rise=0.03, wall=(0.58, 0.68, 0.60), exposure=1.6),
+        shot=Shot(focal=1.7, height=1.09, yaw=0.12, rise=0.03, wall=(0.58, 0.68, 0.60)),
     ),
-    Talk(
+    TalkPlan(
         SPEAKERS[4],
         "noise",
         seed=104,
-        take=2,
+        look=104,
+        take=1,
         voice=Voice("en-us-nyc+m7", "en-US", rate=170, pitch=48, pitch_range=66),
         pause=0.4,
         lines=(
@@ -203,10 +172,11 @@ TALKS = (
         ),
         shot=Shot(focal=1.8, height=1.11, yaw=-0.12, rise=0.04, wall=(0.56, 0.52, 0.60)),
     ),
-    Talk(
+    TalkPlan(
         SPEAKERS[5],
         "bees",
         seed=105,
+        look=105,
         take=6,
         voice=Voice("en-gb-x-rp+f4", "en-GB", rate=174, pitch=66, pitch_range=72),
         pause=0.32,

@@ -23,20 +23,26 @@ class FaceStyle:
     tilt: float = 0.0  # resting roll of the head
 
 
-def head_and_eyes(phones: Sequence[Phone], count: int, style: FaceStyle, rng: np.random.Generator) -> tuple[Curve, Curve]:
-    """Head rotation angles (pitch x, yaw y, roll z) [N, 3] and eye angles (pitch, yaw) against the head [N, 2]."""
+def head_and_eyes(
+    phones: Sequence[Phone], count: int, style: FaceStyle, rng: np.random.Generator, towards: float = 0.0
+) -> tuple[Curve, Curve]:
+    """Head rotation angles (pitch x, yaw y, roll z) [N, 3] and eye angles (pitch, yaw) against the head [N, 2].
+
+    `towards`: yaw of who is spoken to, against the speaker's chest.
+    """
     ends = [p.start for p in phones if p.name == SILENCE and p.start > 0]
-    look = [(-1.0, np.zeros(2))]
+    centre = np.array([0.0, towards])
+    look = [(-1.0, centre)]
     time = rng.uniform(0.6, 1.6)
     while time < phones[-1].end:
         time = min(ends, key=lambda e: abs(e - time)) if ends and min(abs(e - time) for e in ends) < 0.3 else time
         if time > look[-1][0] + 0.5:
             away = rng.random() < 0.65
             target = rng.normal(0, 1, 2) * (0.04, style.glance) if away else rng.normal(0, 0.03, 2)
-            look.append((time, np.clip(target, (-0.1, -0.24), (0.1, 0.24))))
+            look.append((time, centre + np.clip(target, (-0.1, -0.24), (0.1, 0.24))))
         time += rng.uniform(0.8, 2.2)
     gaze = through(_moves(look, 0.05), count)
-    follow = through(_moves([(t + 0.06, 0.7 * g) for t, g in look], rng.uniform(0.3, 0.45)), count)
+    follow = through(_moves([(t + 0.06, centre + 0.7 * (g - centre)) for t, g in look], rng.uniform(0.3, 0.45)), count)
     head = np.zeros((count, 3))
     head[:, :2] = smooth(follow, 0.04)
     head[:, 2] = style.tilt - 0.25 * head[:, 1]

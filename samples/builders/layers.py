@@ -1,6 +1,6 @@
 """Skinned surfaces that together make a dressed person, and how they are cut out of one another.
 
-A layer lives in template space (T-pose, metres). P points, F triangles, 20 = betas then expressions, 55 joints.
+A layer lives in template space (T-pose, metres). P points, F triangles, V body vertices, 20 = betas then expressions, 55 joints.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
 
 from model.mesh_raster import vertex_normals
 
@@ -23,6 +25,7 @@ class Layer:
     groups: np.ndarray | None = None  # [F] names; none: the layer's own
     uv: np.ndarray | None = None  # [U, 2] a layout the layer brings along
     uv_faces: np.ndarray | None = None  # [F, 3]
+    anchors: sparse.csr_matrix | None = None  # [P, V] whose pose directions the points take; rows sum to 1, none: nobody's
 
     def face_groups(self) -> np.ndarray:
         return np.full(len(self.faces), self.name) if self.groups is None else self.groups
@@ -67,6 +70,76 @@ def clip(layer: Layer, value: np.ndarray) -> Layer:
     return select_faces(replace(extended, faces=faces, groups=None), np.ones(len(faces), bool))
 
 
+def refine(layer: Layer, marked: np.ndarray) -> Layer:
+    """Split in two every edge with a marked end [P]; neighbours stay sewn together. Finer where a cut will run."""
+    if layer.uv is not None:
+        raise ValueError(f"refine: layer {layer.name!r} brings its own UVs, which cannot be split; clear them first")
+    sides = np.stack([layer.faces, np.roll(layer.faces, -1, 1)], -1)  # [F, 3, 2] edge k starts at corner k
+    split = marked[sides].any(-1)
+    pairs, index = np.unique(np.sort(sides[split], 1), axis=0, return_inverse=True)
+    middle = np.full(layer.faces.shape, -1)
+    middle[split] = index.reshape(-1) + len(layer.rest)
+    extended = _with_mixed(layer, pairs[:, 0], pairs[:, 1], np.full(len(pairs), 0.5))
+    count = split.sum(1)
+    out = [layer.faces[count == 0]]
+    for number in (1, 2, 3):  # turned so that the unsplit edges come last, or the only split edge first
+        chosen = count == number
+        start = (~split[chosen]).argmax(1) + 1 if number == 2 else split[chosen].argmax(1)
+        turn = (start[:, None] + np.arange(3)) % 3
+        a, b, c = np.take_along_axis(layer.faces[chosen], turn, 1).T
+        ab, bc, ca = np.take_along_axis(middle[chosen], turn, 1).T
+        corners = {
+            1: ((a, ab, c), (ab, b, c)),
+            2: ((a, ab, bc), (ab, b, bc), (a, bc, c)),
+            3: ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)),
+        }[number]
+        out += [np.stack(t, 1) for t in corners]
+    groups = None if layer.groups is None else np.full(sum(map(len, out)), layer.groups[0])
+    return replace(extended, faces=np.concatenate(out), groups=groups)
+
+
+def hemmed(layer: Layer, depth: np.ndarray | float) -> Layer:
+    """Turn every open edge in by `depth` metres ([P] or one for all), so that cloth has a thickness and shows no gap."""
+    border = border_edges(layer.faces)
+    if not len(border):
+        return layer
+    layer = replace(layer, rest=_even_borders(layer.rest, border, 4))
+    ends, index = np.unique(border, return_inverse=True)
+    inner = _points(layer, ends)
+    inwards = -layer.normals()[ends] * np.broadcast_to(np.asarray(depth, float), len(layer.rest))[ends][:, None]
+    inner = replace(inner, rest=inner.rest + inwards, masks={**inner.masks, "rim": np.ones(len(ends))})
+    a, b = border.T
+    c, d = index.reshape(border.shape).T + len(layer.rest)
+    faces = np.concatenate([layer.faces, np.stack([b, a, c], 1), np.stack([b, c, d], 1)])
+    return replace(joined(layer, inner), faces=faces)
+
+
+def border_edges(faces: np.ndarray) -> np.ndarray:
+    """Edges [E, 2] that only one triangle has, in its direction."""
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    _, first, count = np.unique(np.sort(edges, 1), axis=0, return_index=True, return_counts=True)
+    return edges[first[count == 1]]
+
+
+def joined(a: Layer, b: Layer) -> Layer:
+    """Both in one layer, under the first's name."""
+    masks = {n: np.concatenate([x.masks.get(n, np.zeros(len(x.rest))) for x in (a, b)]) for n in {**a.masks, **b.masks}}
+    anchors = None if a.anchors is None or b.anchors is None else sparse.vstack([a.anchors, b.anchors], "csr")
+    both = [np.concatenate([getattr(a, n), getattr(b, n)]) for n in ("rest", "dirs", "weights")]
+    return Layer(a.name, *both, np.concatenate([a.faces, b.faces + len(a.rest)]), masks, anchors=anchors)
+
+
+def carried(name: str, rest: np.ndarray, faces: np.ndarray, by: Layer, near: int = 6) -> Layer:
+    """New geometry [P, 3] that moves as the nearest points of another layer do, blended over `near` of them."""
+    distance, index = cKDTree(by.rest).query(rest, near)
+    share = 1 / np.maximum(distance, 1e-3) ** 2
+    share /= share.sum(1, keepdims=True)
+    mix = sparse.csr_matrix((share.ravel(), index.ravel(), np.arange(0, share.size + 1, near)), (len(rest), len(by.rest)))
+    dirs = (mix @ by.dirs.reshape(len(by.rest), -1)).reshape(len(rest), 3, -1)
+    anchors = None if by.anchors is None else (mix @ by.anchors).tocsr()
+    return Layer(name, rest, dirs, mix @ by.weights, faces, anchors=anchors)
+
+
 def push_out(layer: Layer, distance: np.ndarray | float, smooth: int = 0) -> Layer:
     """Move every point along its normal by `distance` metres ([P] or one for all); `smooth` passes even out the result."""
     rest = layer.rest + layer.normals() * np.broadcast_to(np.asarray(distance, float), len(layer.rest))[:, None]
@@ -77,16 +150,27 @@ def smoothed(points: np.ndarray, faces: np.ndarray, passes: int, keep_borders: b
     """Umbrella smoothing, alternately shrinking and growing (Taubin 1995); borders stay where they are."""
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     both = np.concatenate([edges, edges[:, ::-1]])
-    _, first, count = np.unique(np.sort(edges, 1), axis=0, return_index=True, return_counts=True)
+    graph = sparse.csr_matrix((np.ones(len(both)), both.T), (len(points), len(points)))
     border = np.zeros(len(points), bool)
-    border[edges[first[count == 1]].ravel()] = keep_borders
-    degree = np.maximum(np.bincount(both[:, 0], minlength=len(points)), 1)[:, None]
+    border[border_edges(faces).ravel()] = keep_borders
+    degree = np.maximum(np.asarray(graph.sum(1)), 1)
     out = points.copy()
     for step in range(2 * passes):
-        mean = np.zeros_like(out)
-        np.add.at(mean, both[:, 0], out[both[:, 1]])
-        moved = out + (0.5 if step % 2 == 0 else -0.53) * (mean / degree - out)
+        moved = out + (0.5 if step % 2 == 0 else -0.53) * (graph @ out / degree - out)
         out = np.where(border[:, None], out, moved)
+    return out
+
+
+def _even_borders(points: np.ndarray, border: np.ndarray, passes: int) -> np.ndarray:
+    """Points on open edges move towards the middle of their two neighbours along the edge."""
+    out = points.copy()
+    ends = np.unique(border)
+    count = np.bincount(border.ravel(), minlength=len(points))[ends, None]
+    for _ in range(passes):
+        total = np.zeros_like(out)
+        np.add.at(total, border[:, 0], out[border[:, 1]])
+        np.add.at(total, border[:, 1], out[border[:, 0]])
+        out[ends] = 0.5 * out[ends] + 0.5 * total[ends] / count
     return out
 
 
@@ -101,7 +185,8 @@ def _odd_first(faces: np.ndarray, inside: np.ndarray, odd: bool) -> np.ndarray:
 
 def _points(layer: Layer, index: np.ndarray) -> Layer:
     masks = {name: mask[index] for name, mask in layer.masks.items()}
-    return replace(layer, rest=layer.rest[index], dirs=layer.dirs[index], weights=layer.weights[index], masks=masks)
+    anchors = None if layer.anchors is None else layer.anchors[index]
+    return replace(layer, rest=layer.rest[index], dirs=layer.dirs[index], weights=layer.weights[index], masks=masks, anchors=anchors)
 
 
 def _with_mixed(layer: Layer, a: np.ndarray, b: np.ndarray, share: np.ndarray) -> Layer:
@@ -112,4 +197,9 @@ def _with_mixed(layer: Layer, a: np.ndarray, b: np.ndarray, share: np.ndarray) -
         return np.concatenate([x, x[a] * (1 - s) + x[b] * s])
 
     masks = {name: extend(mask) for name, mask in layer.masks.items()}
-    return replace(layer, rest=extend(layer.rest), dirs=extend(layer.dirs), weights=extend(layer.weights), masks=masks)
+    anchors = layer.anchors
+    if anchors is not None:
+        new = sparse.diags(1 - share) @ anchors[a] + sparse.diags(share) @ anchors[b]
+        anchors = sparse.vstack([anchors, new], "csr")
+    parts = {n: extend(getattr(layer, n)) for n in ("rest", "dirs", "weights")}
+    return replace(layer, masks=masks, anchors=anchors, **parts)

@@ -86,8 +86,8 @@ class Phenotype:
     details: tuple[tuple[str, float], ...] = ()
 
 
-def phenotype_vertices(base: np.ndarray, person: Phenotype) -> np.ndarray:
-    """Apply MakeHuman's macro rules: products of memberships weigh the targets. [V, 3] → [V, 3]."""
+def phenotype_shares(person: Phenotype) -> dict[str, float]:
+    """MakeHuman's macro rules: products of memberships weigh the targets; name → share."""
     gender = {"female": 1 - person.gender, "male": person.gender}
     age = {"young": 2 - 2 * person.age, "old": 2 * person.age - 1}
     muscle = _membership(person.muscle, ("minmuscle", "averagemuscle", "maxmuscle"))
@@ -104,12 +104,23 @@ def phenotype_vertices(base: np.ndarray, person: Phenotype) -> np.ndarray:
         parts.append((f"{folder}/universal-{name}", share))
         parts += [(f"{folder}/height/{name}-{h}", share * wh) for h, wh in height.items() if h]
         parts += [(f"{folder}/proportions/{name}-{p}", share * wp) for p, wp in proportions.items() if p]
-    out = base.copy()
+    shares: dict[str, float] = {}
     for name, share in parts:
         if share > 1e-6:
-            index, offset = target(name)
-            out[index] += share * offset
-    return out
+            shares[name] = shares.get(name, 0.0) + share
+    return shares
+
+
+def phenotype_vertices(base: np.ndarray, people: list[Phenotype]) -> np.ndarray:  # [V, 3] → [N, V, 3]
+    """The base mesh after each person's targets."""
+    shares = [phenotype_shares(person) for person in people]
+    names = sorted({name for one in shares for name in one})
+    amount = np.array([[one.get(name, 0.0) for name in names] for one in shares])
+    offsets = np.zeros((len(names), *base.shape))
+    for row, name in zip(offsets, names, strict=True):
+        index, offset = target(name)
+        row[index] = offset
+    return base + (amount @ offsets.reshape(len(names), base.size)).reshape(-1, *base.shape)
 
 
 def _membership(value: float, names: tuple[str, ...]) -> dict[str, float]:

@@ -1,29 +1,53 @@
-"""What is round the speaker: the camera and light of a shot, a plain wall behind, and the sensor's noise. Pictures are H × W, 0..1."""
+"""How a talk is filmed: the camera and light of a shot, and the sensor's noise. Pictures are H × W, 0..1."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
+from model.body import JOINT_NAMES
 from model.mesh_raster import Lights
 from model.types import Camera
-from samples.builders.cast import Shot
+from samples.builders.people import Person, embedded_body
+from samples.builders.plan import Shot
 
-TRUNK = 0.80  # metres from the pelvis to the crown of the person that `Shot.height` is stated for
+TRUNK = 0.80  # metres from the pelvis to the crown of the person that the `Shot.height` of half a body is stated for
+STATURE = 1.70  # metres, of the person that the `Shot.height` of a full body is stated for
 NOISE = 0.006  # standard deviation of the sensor's noise
+SHEETS = 4  # sheets of noise that are drawn; each frame shows one of them, turned and shifted
+KEY, FILL = 0.50, 0.24  # lamps of a light of contrast 1
+AMBIENT = 0.54
 
 
-def camera_of(shot: Shot, top: float, hips: float, size: int) -> Camera:
-    """A camera that shows a person from above the head to the hips.
+@dataclass(frozen=True)
+class Stand:
+    """Heights in metres of a person who stands straight; world: y up, the person looks along +z."""
 
-    `top` and `hips` are heights of the crown and of the pelvis, metres; world: y up, the person looks along +z.
-    """
+    top: float
+    hips: float
+    floor: float
+
+    @classmethod
+    def of(cls, person: Person) -> Stand:
+        standing = person.posing()
+        vertices = person.vertices(standing)[0]
+        hips = float(embedded_body().joints(standing)[0, JOINT_NAMES.index("pelvis"), 1])
+        return cls(float(vertices[:, 1].max()), hips, float(vertices[:, 1].min()))
+
+
+def camera_of(shot: Shot, stand: Stand, size: int) -> Camera:
+    """A camera that shows a person from above the head to the hips, or to below the feet."""
     focal = shot.focal * size
-    height = shot.height * (top - hips) / TRUNK
+    if shot.framing == "full":
+        height = shot.height * (stand.top - stand.floor) / STATURE
+        middle = (stand.top + stand.floor) / 2
+    else:
+        height = shot.height * (stand.top - stand.hips) / TRUNK
+        middle = stand.top - 0.43 * height
     distance = height * shot.focal
-    middle = top - 0.43 * height
     eye = np.array([distance * np.sin(shot.yaw), middle + shot.rise, distance * np.cos(shot.yaw)])
     forward = np.array([0.0, middle, 0.0]) - eye
     forward /= np.linalg.norm(forward)
@@ -39,26 +63,39 @@ def camera_of(shot: Shot, top: float, hips: float, size: int) -> Camera:
 
 def lights_of(shot: Shot) -> Lights:
     """A bright stage, exposed for the speaker's face."""
-    k = shot.exposure
-    return Lights(ambient=0.54 * k, sky=0.10 * k, key_intensity=0.50 * k, fill_intensity=0.24 * k)
+    light = shot.light
+    k = light.exposure
+    lamps = KEY + FILL
+    key = KEY * (0.5 + 0.5 * light.contrast)
+    return Lights(
+        ambient=(AMBIENT + 0.5 * (lamps - FILL - key)) * k,
+        sky=0.10 * k,
+        key=(light.side, light.height, 0.75),
+        key_intensity=key * k,
+        fill=(-0.70 if light.side >= 0 else 0.70, 0.15, 0.60),
+        fill_intensity=FILL * k,
+    )
 
 
-def wall(shot: Shot, size: int, seed: int) -> NDArray[np.float32]:
-    """A lit wall [size, size, 3] with soft stains, a darker skirting of light, and one blurred picture or window on it."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[0:size, 0:size] / size
-    light = 1.08 - 0.28 * np.hypot(x - rng.uniform(0.2, 0.8), y - rng.uniform(0.0, 0.4))
-    stains = gaussian_filter(rng.normal(0, 1, (size, size)), size / 12)
-    grain = gaussian_filter(rng.normal(0, 1, (size, size)), 1.2)
-    out = np.array(shot.wall) * (light + 0.02 * stains / stains.std() + 0.006 * grain / grain.std())[..., None]
-    left, top = rng.choice([rng.uniform(-0.1, 0.02), rng.uniform(0.74, 0.85)]), rng.uniform(0.05, 0.25)
-    inside = (np.abs(x - left - 0.14) < 0.14) & (np.abs(y - top - 0.16) < 0.16)
-    soft = gaussian_filter(inside.astype(float), size / 100)[..., None]
-    out = out * (1 - 0.5 * soft) + 0.5 * soft * (rng.uniform(0.3, 0.75) + rng.uniform(-0.12, 0.12, 3))
-    return np.clip(out, 0, 1).astype(np.float32)
+def tint_of(shot: Shot) -> NDArray[np.float32]:
+    """What the lamp's colour does to a picture's red, green and blue: [3] factors round 1."""
+    warm = shot.light.warmth
+    return np.array([1 + 0.06 * warm, 1.0, 1 - 0.10 * warm], np.float32)
 
 
-def develop(picture: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """0..1 → 8 bits with sensor noise."""
-    noisy = picture + rng.normal(0, NOISE, picture.shape)
-    return (np.clip(noisy, 0, 1) * 255 + 0.5).astype(np.uint8)
+class Sensor:
+    """0..1 → 8 bits with noise: `develop` for each picture. Picture i of a seed always gets the same noise."""
+
+    def __init__(self, size: int, seed: int, tint: NDArray[np.float32] | None = None):
+        rng = np.random.default_rng([seed, 61])
+        self.seed = seed
+        self.gain = 255 * (np.ones(3, np.float32) if tint is None else tint)
+        self.sheets = (255 * NOISE * rng.standard_normal((SHEETS, size, size, 3), np.float32) + 0.5).astype(np.float32)
+
+    def develop(self, picture: NDArray[np.float32], index: int) -> NDArray[np.uint8]:
+        rng = np.random.default_rng([self.seed, index])
+        sheet, turn, mirror, down = rng.integers([SHEETS, 4, 2, self.sheets.shape[1]])
+        noise = np.roll(self.sheets[sheet], down, 0)[:: 1 - 2 * (turn // 2), :: 1 - 2 * mirror]
+        out = picture.astype(np.float32) * self.gain
+        out += noise
+        return np.clip(out, 0, 255, out=out).astype(np.uint8)

@@ -6,7 +6,9 @@ closure does, because the lips are shut by then.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +16,12 @@ from scipy.ndimage import median_filter
 from scipy.signal import resample_poly
 
 from samples.builders.espeak import Spoken, Voice, synthesise
+from samples.builders.words import is_content
 
-SAMPLE_RATE = 48_000  # Hz, of Speech.audio
+SAMPLE_RATE = 16_000  # Hz, of Speech.audio
 SILENCE = "sil"
-VOWELS = frozenset("aeiouæɑɒɔəɛɜɪʊʌɐɚɝɨᵻʉ")
-VOICELESS_STOPS = ("p", "t", "k", "tʃ", "ʔ")
-_FUNCTION_WORDS = (
-    "a an the of to in on at for with from and but or so as is was were are be been has have had will would could can "
-    "do did does i me my we us our you your he him his she her it its they them their this that there than then when "
-    "what who if not no by into"
-)
-FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
+VOWELS = frozenset("aeiouyæɑɒɔəɛɜɪʊʌɐɚɝɨᵻʉøœɵʏɯɤ")
+VOICELESS_STOPS = ("p", "t", "k", "ʔ")
 STEP = 0.005  # seconds between measurements of loudness
 
 
@@ -43,40 +40,65 @@ class Phone:
 
 
 @dataclass(frozen=True)
+class Word:
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Speech:
     audio: NDArray[np.float32]  # [N] at SAMPLE_RATE
     phones: tuple[Phone, ...]  # cover it without gaps
+    words: tuple[Word, ...]
 
     @property
     def seconds(self) -> float:
         return len(self.audio) / SAMPLE_RATE
 
 
-def speak(lines: tuple[str, ...], voice: Voice, pause: float, seed: int, fps: int = 25) -> Speech:
+def samples_of(frames: int, fps: Fraction) -> int:
+    """Samples at SAMPLE_RATE that last as long as `frames` pictures."""
+    return round(frames * SAMPLE_RATE / fps)
+
+
+def speak(lines: tuple[str, ...], voice: Voice, pause: float, seed: int, fps: Fraction = Fraction(25)) -> Speech:
     """Say `lines` with pauses of about `pause` seconds between them; the length is a whole number of frames."""
     rng = np.random.default_rng(seed)
     audio = [np.zeros(int(rng.uniform(0.25, 0.4) * SAMPLE_RATE), np.float32)]
     phones: list[tuple[float, float, str, int, bool]] = []  # start, end, name, word, content word
-    word_count = 0
-    for line in lines:
+    words: list[str] = []
+    for spoken in synthesise(lines, voice):
         offset = sum(map(len, audio)) / SAMPLE_RATE
-        spoken = synthesise(line, voice)
         word_starts = np.array([t for t, _ in spoken.words])
-        content = [w.lower().strip(".,!?'") not in FUNCTION_WORDS for _, w in spoken.words]
+        content = [is_content(w, voice.language) for _, w in spoken.words]
         for start, end, name in _intervals(spoken):
             word = max(int(np.searchsorted(word_starts, start + 0.02)) - 1, 0)
-            phones.append((offset + start, offset + end, name, word_count + word, content[word]))
-        word_count += len(content)
+            phones.append((offset + start, offset + end, name, len(words) + word, content[word]))
+        words += [w for _, w in spoken.words]
         tail = int((phones[-1][1] - offset + 0.05) * SAMPLE_RATE)  # espeak-ng ends a sentence with a pause of its own
-        audio.append(resample_poly(spoken.audio, SAMPLE_RATE, spoken.sample_rate).astype(np.float32)[:tail])
+        audio.append(_resampled(spoken)[:tail])
         audio.append(np.zeros(int(pause * rng.uniform(0.6, 1.4) * SAMPLE_RATE), np.float32))
     wave = np.concatenate(audio[:-1])
     frames = int(np.ceil((len(wave) / SAMPLE_RATE + 0.3) * fps))
-    wave = np.pad(wave, (0, frames * SAMPLE_RATE // fps - len(wave)))
+    wave = np.pad(wave, (0, samples_of(frames, fps) - len(wave)))
     wave *= 0.6 / np.abs(wave).max()
     prominence = _prominence(wave, phones)
     named = [Phone(p[0], p[1], p[2], float(z)) for p, z in zip(phones, prominence, strict=True)]
-    return Speech(wave, _without_gaps(named, len(wave) / SAMPLE_RATE))
+    return Speech(wave, _without_gaps(named, len(wave) / SAMPLE_RATE), _timed(words, phones))
+
+
+def _timed(words: list[str], phones: list[tuple[float, float, str, int, bool]]) -> tuple[Word, ...]:
+    """Words from their first phone to their last; those without a phone of their own are left out."""
+    spans: dict[int, tuple[float, float]] = {}
+    for start, end, _, word, _ in phones:
+        spans[word] = (spans.get(word, (start, end))[0], end)
+    return tuple(Word(*spans[i], text) for i, text in enumerate(words) if i in spans)
+
+
+def _resampled(spoken: Spoken) -> NDArray[np.float32]:
+    common = math.gcd(SAMPLE_RATE, spoken.sample_rate)
+    return resample_poly(spoken.audio, SAMPLE_RATE // common, spoken.sample_rate // common).astype(np.float32)
 
 
 def _intervals(spoken: Spoken) -> list[tuple[float, float, str]]:
@@ -133,7 +155,7 @@ def _prominence(wave: NDArray[np.float32], phones: list[tuple[float, float, str,
 
 def _loudness_and_pitch(wave: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Log energy and log pitch against its median (0 where unvoiced), each 20 ms."""
-    low = resample_poly(wave, 1, 12)  # 4 kHz
+    low = resample_poly(wave, 1, SAMPLE_RATE // 4000)
     hop, length = 80, 200
     count = len(low) // hop
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(low, (60, length)), length)[: count * hop : hop]

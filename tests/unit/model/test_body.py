@@ -9,7 +9,7 @@ import roma
 import torch
 from torch import Tensor
 
-from model.body import Body
+from model.body import POSE_FEATURES, Body, PoseDirs, SurfacePoints
 from model.types import SMPLX_SHAPES, SmplxParams
 
 BODY_FILE = importlib.resources.files("samples") / "body" / "SMPLX_NEUTRAL.npz"
@@ -45,6 +45,26 @@ def test_vertices_and_joints_agree_with_the_smplx_package(body: Body) -> None:
         expected = reference(**{n: getattr(params, n).reshape(BATCH, -1) for n in SMPLX_SHAPES})
         torch.testing.assert_close(body.vertices(params), expected.vertices, atol=1e-4, rtol=0)
         torch.testing.assert_close(body.joints(params), expected.joints[:, :55], atol=1e-4, rtol=0)
+
+
+def test_pose_directions_are_packed_without_loss(body: Body) -> None:
+    dense = body.pose_dirs
+    assert dense.shape == (POSE_FEATURES, 3 * len(body.template))
+    for packed, again in zip(body.packed_pose_dirs, PoseDirs.pack(dense), strict=True):
+        assert torch.equal(packed, again)
+    points = body.all_vertices()
+    unpacked = SurfacePoints(points.rest, points.shape_dirs, dense, points.weights)
+    params = random_params(4)
+    torch.testing.assert_close(body.posed_points(unpacked, params), body.vertices(params), atol=1e-6, rtol=0)
+    assert len(body.pose_points) < len(body.template) / 2
+
+
+def test_points_without_pose_directions_are_allowed(body: Body) -> None:
+    points = body.all_vertices()
+    plain = SurfacePoints(points.rest, points.shape_dirs, torch.zeros(0, 0), points.weights)
+    assert plain.pose_dirs.shape == (0, 0)
+    rest = SmplxParams.zeros(1)
+    torch.testing.assert_close(body.posed_points(plain, rest), body.vertices(rest))
 
 
 def test_moved_parameters_move_the_vertices_rigidly(body: Body) -> None:

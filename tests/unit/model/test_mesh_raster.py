@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.mesh_raster import Lights, project_vertices, rasterize_mesh, render_mesh
+from benchmarks.mesh_render import camera_error_px
+from model.mesh_raster import Lights, project_vertices, rasterize_mesh, render_frames, render_mesh
+from model.mesh_visibility import sample_places
 from model.types import Camera
 
 
@@ -76,6 +78,10 @@ def test_sphere_silhouette_is_the_analytic_circle() -> None:
     assert abs(out.depth.min() - (distance - radius)) < 1e-3
 
 
+def test_spheres_and_a_chessboard_lie_where_the_camera_says() -> None:
+    assert camera_error_px() < 0.1
+
+
 def test_camera_motion_equals_inverse_scene_motion() -> None:
     vertices, faces = sphere(0.3, (0.1, -0.1, 2.0), 24)
     angle = 0.3
@@ -121,3 +127,93 @@ def test_errors_say_what_is_missing() -> None:
         render_mesh(np.zeros((3, 3)), [[0, 1, 2]], camera())
     with pytest.raises(ValueError, match="one camera"):
         render_mesh(np.zeros((3, 3)), [[0, 1, 2]], camera()[None], vertex_colors=np.ones((3, 3)))
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 4])
+def test_samples_share_no_row_and_no_column(side) -> None:
+    places = sample_places(side)
+    assert places.shape == (side**2, 2)
+    for axis in range(2):
+        np.testing.assert_allclose(np.sort(places[:, axis]), (np.arange(side**2) + 0.5) / side**2)
+
+
+def test_edges_are_smooth_and_cover_what_the_triangle_covers() -> None:
+    triangle = np.array([[-0.5, -0.4, 1.0], [0.45, -0.37, 1.0], [-0.46, 0.5, 1.0]])
+    out = render_mesh(triangle, [[0, 1, 2]], camera(40, 48, 48), vertex_colors=np.ones((3, 3)), lights=None)
+    assert set(np.unique(out.alpha)) == {0, 0.25, 0.5, 0.75, 1}
+    pixels, _ = project_vertices(triangle, camera(40, 48, 48))
+    area = abs(np.linalg.det(pixels[1:] - pixels[0])) / 2
+    assert abs(out.alpha.sum() - area) < 0.01 * area
+
+
+def test_normals_depth_and_parts_of_a_sphere() -> None:
+    centre = np.array([0.1, -0.05, 2.0])
+    vertices, faces = sphere(0.5, tuple(centre), 64)
+    parts = (vertices[faces].mean(1)[:, 1] > centre[1]).astype(np.uint8) * 7  # y down: 7 is the lower half
+    out = render_mesh(vertices, faces, camera(60), vertex_colors=np.ones_like(vertices), part_ids=parts)
+    seen = out.alpha == 1
+    y, x = np.nonzero(seen)
+    rays = np.stack([(x + 0.5 - 32) / 60, (y + 0.5 - 24) / 60, np.ones(len(x))], -1)
+    normals = (rays * out.depth[seen][:, None] - centre) / 0.5
+    facing = -(normals * rays).sum(1) / np.linalg.norm(rays, axis=1)
+    clear = facing > 0.4
+    np.testing.assert_allclose(out.normals[seen][clear], normals[clear], atol=0.06)  # depth is the nearest of a pixel's faces
+    assert out.parts is not None
+    np.testing.assert_array_equal(out.parts[seen], parts[out.faces[seen]])
+    assert (out.parts[out.alpha == 0] == -1).all()
+    assert set(out.parts[:20, 32][out.alpha[:20, 32] == 1]) == {0}
+    assert not out.normals[out.alpha == 0].any()
+
+
+def test_a_texture_too_fine_for_the_picture_turns_grey() -> None:
+    square = np.array([[-1.0, -1, 2], [1, -1, 2], [1, 1, 2], [-1, 1, 2]])
+    uv = np.array([[0.0, 1], [1, 1], [1, 0], [0, 0]])
+    fine = np.repeat((np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)[..., None], 3, -1)
+    out = render_mesh(square, [[0, 1, 2], [0, 2, 3]], camera(32, 32, 32), texture=fine, uv=uv, lights=None)
+    np.testing.assert_allclose(out.rgb[out.alpha == 1], 0.5, atol=0.01)
+
+
+def test_frames_come_in_order_and_as_single_pictures_do() -> None:
+    vertices, faces = sphere(0.3, (0, 0, 2.0), 16)
+    moving = np.stack([vertices + [0.05 * i, 0, 0] for i in range(9)])
+    look = {"vertex_colors": np.full_like(vertices, 0.7), "supersample": 2}
+    grounds = [np.full((48, 64, 3), i / 9) for i in range(9)]
+    cameras = Camera.cat([camera(100 + i)[None] for i in range(9)])
+    frames = list(render_frames(moving, faces, cameras, backgrounds=grounds, threads=3, **look))
+    assert len(frames) == 9
+    for i, frame in enumerate(frames):
+        one = render_mesh(moving[i], faces, camera(100 + i), background=grounds[i], **look)
+        np.testing.assert_array_equal(frame.rgb, one.rgb)
+        np.testing.assert_array_equal(frame.depth, one.depth)
+    with pytest.raises(ValueError, match="expected a camera a frame"):
+        list(render_frames(moving, faces, cameras[:4], **look))
+
+
+def test_bad_input_is_one_clear_line() -> None:
+    triangle, white = np.array([[-1.0, -1, 2], [1, -1, 2], [1, 1, 2]]), np.ones((3, 3))
+    broken = triangle.copy()
+    broken[1, 2] = np.nan
+    cases = (
+        ((broken, [[0, 1, 2]]), {}, "1 of 3 that hold NaN"),
+        ((triangle, [[0, 1, 3]]), {}, "faces must index 3 vertices"),
+        ((triangle, [[0, 1, 2]]), {"part_ids": [0, 1]}, "part_ids must be \\[1\\]"),
+        ((triangle, [[0, 1, 2]]), {"background": np.zeros((4, 4, 3))}, "background must be"),
+        ((triangle, [[0, 1, 2]]), {"backend": "opengl"}, "'numba' or 'pytorch3d'"),
+    )
+    for mesh, arguments, message in cases:
+        with pytest.raises(ValueError, match=message) as caught:
+            render_mesh(*mesh, camera(), vertex_colors=white, **arguments)
+        assert "\n" not in str(caught.value)
+
+
+def test_pytorch3d_says_how_to_get_it_or_finds_the_same_faces() -> None:
+    vertices, faces = sphere(0.5, (0.1, 0, 2.0), 24)
+    look = {"vertex_colors": np.ones_like(vertices), "lights": None}
+    try:
+        import pytorch3d  # noqa: F401
+    except ImportError:
+        with pytest.raises(ValueError, match="pytorch3d, which is not installed"):
+            render_mesh(vertices, faces, camera(), backend="pytorch3d", **look)
+        return
+    ours, theirs = (render_mesh(vertices, faces, camera(), backend=b, **look) for b in ("numba", "pytorch3d"))
+    assert np.abs(ours.alpha - theirs.alpha).mean() < 0.01

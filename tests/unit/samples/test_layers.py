@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import sparse
 
 from samples.builders import atlas
-from samples.builders.layers import Layer, clip, push_out, select_faces
+from samples.builders.layers import Layer, border_edges, carried, clip, hemmed, push_out, refine, select_faces
+from samples.builders.lofts import lying_on, tube
 
 
 def grid(side: int = 12) -> Layer:
@@ -53,6 +57,51 @@ def test_select_faces_drops_unused_points() -> None:
 
 def test_push_out_moves_along_the_normal() -> None:
     np.testing.assert_allclose(push_out(grid(), 0.01).rest[:, 2], 0.01)
+
+
+def test_refine_splits_marked_edges_and_keeps_the_surface_whole() -> None:
+    cloth = grid()
+    fine = refine(cloth, np.abs(cloth.rest[:, 0] - 0.5) < 0.15)
+    assert len(fine.faces) > 1.5 * len(cloth.faces)
+    assert area(fine) == pytest.approx(1.0)
+    assert (fine.normals()[:, 2] > 0.99).all()
+    assert len(border_edges(fine.faces)) >= len(border_edges(cloth.faces))
+    rim = fine.rest[np.unique(border_edges(fine.faces))][:, :2]
+    assert (np.isclose(rim, 0) | np.isclose(rim, 1)).any(1).all()  # no cracks inside
+
+
+def test_hem_turns_every_open_edge_in() -> None:
+    cloth = grid()
+    turned = hemmed(cloth, 0.01)
+    assert len(turned.faces) == len(cloth.faces) + 2 * len(border_edges(cloth.faces))
+    np.testing.assert_allclose(turned.rest[len(cloth.rest) :, 2], -0.01, atol=1e-9)
+
+
+def test_anchors_are_cut_and_blended_like_positions() -> None:
+    """A point's share of the body vertices reproduces its place, after cutting, refining and carrying."""
+    cloth = grid()
+    cloth = replace(cloth, anchors=sparse.identity(len(cloth.rest), format="csr"))
+    rest, fine = cloth.rest, refine(cloth, cloth.rest[:, 0] < 0.4)
+    kept = clip(fine, fine.rest[:, 0] - 0.123)
+    np.testing.assert_allclose(kept.anchors @ rest, kept.rest, atol=1e-12)
+    new = carried("patch", np.array([[0.4, 0.4, 0.01]]), np.zeros((0, 3), int), cloth)
+    assert new.anchors.sum() == pytest.approx(1)
+    np.testing.assert_allclose(new.anchors @ rest, [[0.4, 0.4, 0]], atol=0.05)
+
+
+def test_tube_is_closed_and_faces_outwards() -> None:
+    path = np.stack([np.zeros(9), np.linspace(0, 1, 9), np.zeros(9)], 1)
+    points, faces = tube(path, np.full(9, 0.1), 12)
+    assert not len(border_edges(faces))
+    a, b, c = (points[faces[:, k]] for k in range(3))
+    volume = (np.cross(a, b) * c).sum() / 6
+    assert volume == pytest.approx(12 / 2 * np.sin(2 * np.pi / 12) * 0.01, rel=1e-6)
+
+
+def test_cloth_that_lies_on_another_is_outside_it() -> None:
+    below = grid()
+    dented = replace(below, name="scarf", rest=below.rest - np.array([0, 0, 0.02]) * np.sin(9 * below.rest[:, :1]))
+    assert lying_on(dented, [below], 0.004, smooth=0).rest[:, 2].min() > 0.0039
 
 
 def test_packed_charts_do_not_overlap_and_keep_their_shape() -> None:

@@ -14,6 +14,8 @@ from pipelines.media import measure, probe, read_audio
 from pipelines.splits import split_of
 from samples.builders.cast import TALKS
 from samples.builders.performance import perform
+from samples.builders.score import PHONES, STROKES, WORDS, Score, rows_of
+from samples.builders.speech import SAMPLE_RATE
 from samples.builders.truth import load_phones
 from samples.ids import SPEAKERS
 
@@ -113,12 +115,15 @@ def test_hands_and_face_stay_in_the_picture(body):
         assert inside[25:55].min() > 0.85
 
 
-def test_generator_repeats_the_shipped_motion_from_its_phones(body):
+def test_generator_repeats_the_shipped_motion_from_its_phones():
     talk = TALKS[0]
+    with np.load(truth_path(talk.id), allow_pickle=False) as npz:
+        if "words_text" not in npz.files:
+            pytest.skip("the shipped talks are older than the generator: python -m samples.build_talks")
+        rows = [rows_of(npz, *kind) for kind in (PHONES, WORDS, STROKES)]
     shipped = load_fit(truth_path(talk.id)).params
-    phones, betas = load_phones(truth_path(talk.id)), shipped.betas[0].numpy()
-    again = perform(phones, len(shipped.transl), 25, talk.style, body, betas, talk.motion_seed)
-    other = perform(phones, len(shipped.transl), 25, talk.style, body, betas, talk.motion_seed + 1)
+    score = Score(talk, np.zeros(round(len(shipped.transl) * SAMPLE_RATE / talk.fps), np.int16), *rows)
+    again, other = (perform(score, take, shipped.betas[0].numpy()) for take in (talk.take, talk.take + 1))
     for name in SMPLX_SHAPES:
         torch.testing.assert_close(getattr(again, name), getattr(shipped, name), atol=2e-3, rtol=0)
     assert (other.body_pose - again.body_pose).abs().max() > 0.1

@@ -1,0 +1,93 @@
+import ctypes.util
+import json
+
+import pytest
+import torch
+
+from pipelines.people import People
+from samples.builders.corpus import PRESETS, Corpus, CorpusSpec, measured
+
+TINY = CorpusSpec(people=2, views=4, talks=2, speakers=1, seconds=1.0, size=48, held_out=0.5)
+needs_speech = pytest.mark.skipif(ctypes.util.find_library("espeak-ng") is None, reason="needs espeak-ng")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory) -> Corpus:
+    corpus = Corpus(tmp_path_factory.mktemp("people"), CorpusSpec(2, 4, 0, 0, 1.0, 48, held_out=0.5))
+    corpus.draw(1)
+    corpus.pack()
+    return corpus
+
+
+def test_people_are_read_as_training_reads_scans(people):
+    found = [p for split in ("train", "test") for p in People(people.store.shards("scans"), split, 32).cache]
+    assert sorted(p.id for p in found) == people.people
+    assert all(p.images.shape == (4, 32, 32, 4) for p in found)
+    assert (found[0].images[..., 3] > 128).float().mean() > 0.05
+    assert measured(people) < 0.2
+
+
+def test_the_same_specification_gives_the_same_shards_and_nothing_is_made_twice(people, tmp_path):
+    again = Corpus(tmp_path, people.spec)
+    again.draw(1)
+    assert again.pack()["scans"].facts["hash"] == people.pack()["scans"].facts["hash"]
+    made = again.person("p00000").stat().st_mtime_ns
+    again.draw(1)
+    assert again.person("p00000").stat().st_mtime_ns == made
+
+
+def test_a_build_that_was_stopped_goes_on(people, tmp_path):
+    half = Corpus(tmp_path, people.spec)
+    (tmp_path / "people" / ".p00001.half").mkdir(parents=True)  # what a killed process leaves
+    half.draw(1)
+    assert half.pack()["scans"].facts["hash"] == people.pack()["scans"].facts["hash"]
+
+
+def test_another_corpus_or_other_files_are_refused_in_one_line(people, tmp_path):
+    with pytest.raises(ValueError, match=r"holds one of \{'people': 2\}, expected \{'people': 3\}"):
+        Corpus(people.folder, CorpusSpec(3, 4, 0, 0, 1.0, 48, held_out=0.5))
+    (tmp_path / "photo.png").touch()
+    with pytest.raises(ValueError, match="other files"):
+        Corpus(tmp_path, TINY)
+
+
+@pytest.mark.parametrize("wrong", [{"speakers": 3}, {"people": -1}, {"size": 33}, {"views": 2}])
+def test_wrong_specifications_are_refused(wrong):
+    with pytest.raises(ValueError, match="corpus: expected"):
+        CorpusSpec(**{**TINY.__dict__, **wrong})
+
+
+def test_small_is_what_it_promises():
+    small = PRESETS["small"]
+    assert small.people >= 300
+    assert small.views == 16
+    assert small.size == 256
+    assert small.talks >= 200
+    assert small.speakers >= 60
+    assert small.seconds == 10
+
+
+@needs_speech
+def test_talks_are_drawn_from_saved_speech_and_read_as_training_reads_clips(tmp_path):
+    corpus = Corpus(tmp_path, CorpusSpec(0, 4, 1, 1, 1.0, 48, held_out=0.0))
+    corpus.speak(1)
+    corpus.draw(1)
+    corpus.pack()
+    (talk,) = People(corpus.store.shards("talks"), "train", 48).cache
+    assert talk.id == "s0000_t00000"
+    assert talk.group == "s0000"
+    frames = corpus.frames("s0000_t00000")
+    assert len(talk.images) == len(talk.features) == len(talk.params.transl) == frames
+    assert torch.isfinite(talk.features).all()
+    about = json.loads((corpus.talk("s0000_t00000") / "clip.json").read_text())
+    assert about["frames"] == frames
+
+
+@needs_speech
+def test_what_cannot_be_made_is_told_and_the_rest_is_kept(tmp_path):
+    corpus = Corpus(tmp_path, TINY)
+    corpus.speak(1)
+    corpus.speech("s0000_t00001").write_bytes(b"half")
+    with pytest.raises(RuntimeError, match=r"1 of 2 talks failed: s0000_t00001: .*not a talk's score"):
+        corpus.draw(1)
+    assert corpus.talk("s0000_t00000").is_dir()
