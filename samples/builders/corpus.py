@@ -38,9 +38,10 @@ from samples.builders.talks import Film, Score, make_score, plan_talk, render_ta
 from samples.builders.truth import load_masks
 
 TEXTURE_SIZE = 512  # texels: pictures of 256 pixels show no more
-WEBP_QUALITY = 62
-FILM = Film(crf=30, sound_rate=16_000, sound_bits=32_000)
-GRID = 2.0**-12  # radians and metres that the truth's motion is rounded to, which compresses
+WEBP_QUALITY = 56
+FEATURE_STEPS = 64  # of audio features in a unit, which are about standard normal
+FILM = Film(crf=32, sound_rate=16_000, sound_bits=32_000)
+GRID = 2.0**-11  # radians and metres that the truth's motion is rounded to, which compresses
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class CorpusSpec:
         return replace(self, people=self.people // parts, talks=self.talks // parts, speakers=max(1, self.speakers // parts))
 
 
-PRESETS = {"small": CorpusSpec(people=304, views=16, talks=200, speakers=60, seconds=10.0, size=256)}
+PRESETS = {"small": CorpusSpec(people=300, views=16, talks=200, speakers=60, seconds=10.0, size=256)}
 
 
 class Corpus:
@@ -195,7 +196,8 @@ def _film(folder: Path, spec: CorpusSpec, talk: str) -> None:
             kept = {k: npz[k] for k in npz.files if not k.startswith(("oracle_", "masks"))}
         _save(truth, **{k: np.round(v / GRID).astype(np.float32) * np.float32(GRID) if k in SMPLX_SHAPES else v for k, v in kept.items()})
         encode = make_audio_encoder(config.audio)
-        features = encode(score.audio, score.fps, score.frames).astype(np.float16)
+        heard = encode(score.audio, score.fps, score.frames)
+        features = (np.round(heard * FEATURE_STEPS) / FEATURE_STEPS).astype(np.float16)
         rate = np.array([score.fps.numerator, score.fps.denominator])
         _save(temporary / "features.npz", features=features, fps=rate, encoder=np.array(encode.name), dim=np.array(encode.dim))
         about = {

@@ -15,7 +15,7 @@ from model.body import Body
 from model.mesh_raster import project_vertices, rasterize_mesh, render_mesh, vertex_normals
 from model.types import Camera, SmplxParams
 from pipelines.body import closest_on_faces
-from samples.builders.looks import random_look
+from samples.builders.looks import Look, random_look
 from samples.builders.people import Person, dress
 from samples.builders.population import EXPRESSIONS
 from samples.builders.wardrobe import Wardrobe
@@ -60,10 +60,9 @@ class FacePoints:
 
 def locate_face_points(body: Body, wardrobe: Wardrobe) -> FacePoints:
     """Detect on plain-looking people; RuntimeError where mediapipe sees no face."""
-    plain = replace(random_look(0), skin=(0.86, 0.68, 0.57), hair_style="crop", beard=0.0, neckline="crew", jacket=None)
-    person = dress(0, plain, torch.zeros(10), body, wardrobe, texture_size=1024)
     drawn = faces_to_draw()
-    hits = [_hit(body, person, drawn[k], side, wardrobe) for side in SIDES for k in range(len(drawn.betas))]
+    people = [dress(k, bare_face(k), torch.zeros(10), body, wardrobe, texture_size=1024) for k in range(len(drawn.betas))]
+    hits = [_hit(body, person, drawn[k], side, wardrobe) for side in SIDES for k, person in enumerate(people)]
     places, trust = (np.stack(x) for x in zip(*hits, strict=True))
     is_open = np.tile(drawn.jaw_pose[:, 0].numpy() > 0, len(SIDES))
     trust[np.ix_(~is_open, INNER_LIPS)] *= 1e-3
@@ -80,6 +79,12 @@ def locate_face_points(body: Body, wardrobe: Wardrobe) -> FacePoints:
     seen, trusted = by_view
     contour = [closest_on_faces(x, template, body.faces, skin) for x in (seen * trusted).sum(1) / trusted.sum(1)]
     return FacePoints(faces, barycentric, offset.astype(np.float32), *(np.stack(x) for x in zip(*contour, strict=True)))
+
+
+def bare_face(seed: int) -> Look:
+    """Somebody's look with nothing before the face."""
+    bare = {"hair_style": "crop", "beard": 0.0, "beard_style": "none", "glasses": None}
+    return replace(random_look(seed), neckline="crew", jacket=None, scarf=None, tie=None, **bare)
 
 
 def shown_faces(body: Body, wardrobe: Wardrobe) -> np.ndarray:  # [F] bool
