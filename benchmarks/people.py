@@ -13,8 +13,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 from rich.progress import track
-from samples.builders.talk_figures import arms_inside, closed_share, mouth_corr
-from samples.builders.talks import Score, make_score, plan_talk, render_talk
 
 from benchmarks.mesh_render import camera_error_px, render_fps
 from benchmarks.people_seen import detection_rates
@@ -23,6 +21,8 @@ from pipelines import media
 from samples.builders import body_figures, sheets
 from samples.builders.corpus import PRESETS, Corpus, measured
 from samples.builders.people import make_person
+from samples.builders.talk_figures import arms_inside, closed_share, mouth_corr
+from samples.builders.talks import Score, make_score, plan_talk, render_talk
 
 FRESH = 500_000_000  # seeds of people and talks that nothing else uses
 SECONDS = 3.0  # of the talks that detectors see

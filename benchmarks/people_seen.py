@@ -10,7 +10,6 @@ import numpy as np
 import silero_vad
 import torch
 from rich.progress import track
-from samples.builders.talks import Score, render_talk
 
 from model.body import HANDS, Body
 from model.mesh_raster import project_vertices, rasterize_mesh
@@ -19,6 +18,7 @@ from pipelines import media
 from pipelines.formats import load_fit
 from pipelines.landmarks import detect
 from samples.builders.people import embedded_body, make_person
+from samples.builders.talks import Score, render_talk
 
 FRAMES = 12  # of each talk, evenly spread over its seconds
 MARGIN = 6  # pixels: a hand nearer to the picture's edge is not wholly visible
@@ -33,7 +33,7 @@ def hands_wholly_visible(body: Body, params: SmplxParams, camera: Camera) -> np.
     of_face = owner[:, body.faces].all(-1)  # [2, F]
     out = np.zeros((len(params.transl), 2), bool)
     with torch.no_grad():
-        vertices = torch.cat([body(params[t : t + 1]) for t in range(len(out))]).numpy()
+        vertices = body.vertices(params).numpy()
     for t, posed in enumerate(vertices):
         pixels, depth = project_vertices(posed, camera)
         seen, _, _ = rasterize_mesh(pixels, depth, body.faces, height, width)
