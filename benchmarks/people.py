@@ -1,7 +1,7 @@
 """The embedded people, held against what their makers promise: body, renderer, talks, and detectors made for real people.
 
 People and talks are fresh: their seeds were used for nothing else. Contact sheets (people, garments, a talk, an open mouth)
-are written beside the figures with `--sheets FOLDER`. About 15 minutes on two cores; `--people 6` for a short look.
+are written beside the figures with `--sheets FOLDER`. About 25 minutes on two cores; `--people 6` for a short look.
 """
 
 from __future__ import annotations
