@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import silero_vad
 import torch
 from rich.progress import track
 
@@ -15,9 +14,11 @@ from model.body import HANDS, Body
 from model.mesh_raster import project_vertices, rasterize_mesh
 from model.types import Camera, SmplxParams
 from pipelines import media
+from pipelines.cut import find_speech
 from pipelines.formats import load_fit
 from pipelines.landmarks import detect
 from samples.builders.people import embedded_body, make_person
+from samples.builders.speech import SAMPLE_RATE, SILENCE
 from samples.builders.talks import Score, render_talk
 
 FRAMES = 12  # of each talk, evenly spread over its seconds
@@ -72,13 +73,13 @@ def detection_rates(scores: Iterable[Score], size: int = 512) -> dict[str, float
 
 def speech_marked(score: Score) -> tuple[float, float]:
     """Seconds of speech that silero-vad marks, and seconds of speech."""
-    audio = torch.from_numpy(score.audio)
-    spans = silero_vad.get_speech_timestamps(audio, silero_vad.load_silero_vad(onnx=True), sampling_rate=media.SAMPLE_RATE)
-    mark = np.zeros(len(audio), bool)
-    for span in spans:
-        mark[span["start"] : span["end"]] = True
-    truth = np.zeros(len(audio), bool)
-    for phone in score.phones:
-        if phone.name != "sil":
-            truth[round(phone.start * media.SAMPLE_RATE) : round(phone.end * media.SAMPLE_RATE)] = True
-    return float((mark & truth).sum()) / media.SAMPLE_RATE, float(truth.sum()) / media.SAMPLE_RATE
+    mark = _samples(find_speech(score.audio), len(score.audio))
+    truth = _samples([(p.start, p.end) for p in score.phones if p.name != SILENCE], len(score.audio))
+    return float((mark & truth).sum()) / SAMPLE_RATE, float(truth.sum()) / SAMPLE_RATE
+
+
+def _samples(spans: list[tuple[float, float]], count: int) -> np.ndarray:  # [count] bool: inside one of the spans, seconds
+    out = np.zeros(count, bool)
+    for start, end in spans:
+        out[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)] = True
+    return out

@@ -27,7 +27,7 @@ from model.audio_encoders import make_audio_encoder
 from model.mesh_raster import Lights, render_mesh
 from model.types import SMPLX_SHAPES
 from pipelines.body import body_hash
-from pipelines.scans import make_views
+from pipelines.scan_views import make_views
 from pipelines.shards import Sample, write_shards
 from pipelines.store import Record, Store, hash_files, write_json, writing
 from pipelines.view_sets import cameras_json
@@ -63,7 +63,6 @@ class CorpusSpec:
         if min(self.people, self.talks) < 0 or self.size % 2 or self.views < 4:
             raise ValueError("corpus: expected people and talks of 0 or more, an even size and at least 4 views")
 
-
     def share(self, parts: int) -> CorpusSpec:
         """One of so many parts of it."""
         return replace(self, people=self.people // parts, talks=self.talks // parts, speakers=max(1, self.speakers // parts))
@@ -77,10 +76,7 @@ class Corpus:
 
     def __init__(self, folder: Path, spec: CorpusSpec):
         self.folder, self.spec = folder, spec
-        self.config = Config.model_validate({
-            "workspace": str(folder), "seed": spec.seed, "shards": {"held_out": spec.held_out, "target_mb": 16},
-            "scans": {"views": spec.views - spec.views // 4, "half_body_views": spec.views // 4, "size": spec.size},
-        })  # fmt: skip
+        self.config = _config(folder, spec)
         self.store = Store(self.config)
         about = {"spec": asdict(spec), "body": body_hash(self.config)}
         path = folder / "corpus.json"
@@ -145,6 +141,13 @@ class Corpus:
             raise RuntimeError(f"corpus: {len(failed)} of {len(jobs)} {text} failed: {'; '.join(failed[:3])}{more}")
 
 
+def _config(folder: Path, spec: CorpusSpec) -> Config:
+    return Config.model_validate({
+        "workspace": str(folder), "seed": spec.seed, "shards": {"held_out": spec.held_out, "target_mb": 16},
+        "scans": {"views": spec.views - spec.views // 4, "half_body_views": spec.views // 4, "size": spec.size},
+    })  # fmt: skip
+
+
 def measured(corpus: Corpus) -> float:
     """Megabytes of the packed shards."""
     return sum(path.stat().st_size for path in corpus.folder.glob("shards/*/*")) / 1e6
@@ -185,7 +188,7 @@ def _say(folder: Path, spec: CorpusSpec, talk: str) -> None:
 def _film(folder: Path, spec: CorpusSpec, talk: str) -> None:
     """A clip's folder as the talk pipeline leaves it (pipelines/clips.py), with the truth in place of a fit."""
     score = Score.load(folder / "speech" / f"{talk}.npz")
-    person, config = make_person(score.plan.look, TEXTURE_SIZE), Corpus(folder, spec).config
+    person, config = make_person(score.plan.look, TEXTURE_SIZE), _config(folder, spec)
     with writing(folder / "talks" / talk) as temporary:
         temporary.mkdir()
         video, truth = temporary / "clip.mp4", temporary / "fit.npz"
@@ -212,19 +215,18 @@ def _photograph(folder: Path, spec: CorpusSpec, name: str) -> None:
     person, rng = make_person(seed, TEXTURE_SIZE), np.random.default_rng([seed, 41])
     params = random_stance(person, rng)
     vertices = person.vertices(params)[0]
-    config = Corpus(folder, spec).config
+    scans = _config(folder, spec).scans
     lights = Lights(ambient=rng.uniform(0.45, 0.6), key_intensity=rng.uniform(0.4, 0.6))
-    views = make_views(vertices, params[0], embedded_body(), config.scans)
+    views = make_views(vertices, params[0], embedded_body(), scans)
+    views = [replace(view, file=f"{index:03d}.webp") for index, view in enumerate(views)]
+    look = {"texture": person.texture, "uv": person.uv, "uv_faces": person.uv_faces, "lights": lights}
     with writing(folder / "people" / name) as temporary:
         temporary.mkdir()
-        for index, view in enumerate(views):
-            seen = render_mesh(
-                vertices, person.faces, view.camera, texture=person.texture, uv=person.uv, uv_faces=person.uv_faces, lights=lights
-            )
+        for view in views:
+            seen = render_mesh(vertices, person.faces, view.camera, **look)
             picture = np.round(np.concatenate([seen.rgb, seen.alpha[..., None]], -1).clip(0, 1) * 255).astype(np.uint8)
             picture[picture[..., 3] == 0] = 0  # colours that nobody sees cost bytes
-            views[index] = replace(view, file=f"{index:03d}.webp")
-            Image.fromarray(picture).save(temporary / views[index].file, quality=WEBP_QUALITY, method=4)
+            Image.fromarray(picture).save(temporary / view.file, quality=WEBP_QUALITY, method=4)
         (temporary / "cameras.json").write_text(json.dumps(cameras_json(views), separators=(",", ":")))
         _save(temporary / "smplx.npz", **{n: getattr(params, n)[0].numpy() for n in SMPLX_SHAPES})
 
