@@ -148,6 +148,7 @@ class LossConfig(Section):
 
 
 class TrainConfig(Section):
+    start_from: str | None = Field(None, description="weights file whose values training begins with; none: random ones")
     steps: int = Field(400, description="optimiser steps", ge=1)
     batch: int = Field(2, description="samples per process and step")
     views: int = Field(2, description="pictures rendered per sample: the input view and novel ones (stage 1)")

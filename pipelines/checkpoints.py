@@ -52,6 +52,9 @@ def training_inputs(config: Config, store: Store, stage: Stage) -> dict[str, Any
         "data": data_versions(store, stage), "training": training_config(config, stage).model_dump(mode="json"),
         "stage1": config.stage1.model_dump(mode="json"),
     }  # fmt: skip
+    begin = training_config(config, stage).start_from
+    if begin is not None:
+        about["start_from"] = hash_file(_existing(from_project(begin), stage))
     if stage == "stage2":
         about["stage2"] = config.stage2.model_dump(mode="json")
         about["weights"] = hash_file(_existing(weights_file(store, "stage1"), "stage1"))
@@ -60,6 +63,23 @@ def training_inputs(config: Config, store: Store, stage: Stage) -> dict[str, Any
 
 def run_id(config: Config, store: Store, stage: Stage) -> str:
     return hash_json(training_inputs(config, store, stage))
+
+
+def from_project(path: str) -> Path:
+    """A path of a configuration: as it is where something lies there or it is absolute, else in the project's folder."""
+    given = Path(path)
+    return given if given.is_absolute() or given.exists() else PROJECT / given
+
+
+def begin_with(config: Config, stage: Stage, network: nn.Module) -> None:
+    """Fill a fresh network with the weights that the configuration starts from, if it names any.
+
+    Errors: ValueError where they are of another stage, body or size.
+    """
+    begin = training_config(config, stage).start_from
+    if begin is not None:
+        path, _ = _open(config, from_project(begin), stage)
+        _fill(network, path)
 
 
 def save_weights(path: Path, network: nn.Module, about: dict[str, Any]) -> None:
@@ -110,11 +130,18 @@ def _existing(path: Path, stage: Stage) -> Path:
 
 
 def _filled(network: Any, path: Path, device: str) -> Any:
-    missing, unexpected = network.load_state_dict(safetensors.torch.load_file(path), strict=False)
+    _fill(network, path)
+    return network.to(device).eval()
+
+
+def _fill(network: nn.Module, path: Path) -> None:
+    try:
+        missing, unexpected = network.load_state_dict(safetensors.torch.load_file(path), strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: weights do not fit the network: {str(error).splitlines()[1].strip()}") from error
     wrong = [*unexpected, *(k for k in missing if k in dict(network.named_parameters()))]
     if wrong:
         raise ValueError(f"{path}: weights do not fit the network, first of {len(wrong)}: {wrong[0]}")
-    return network.to(device).eval()
 
 
 def device_name() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,8 @@ from pipelines.view_sets import parse_cameras, parse_params
 
 FRONT = 60.0  # degrees: pictures from further round are not shown to the encoder
 STREAM_EPOCH = 1 << 20
-DECODING_THREADS = 2
+DECODING_THREADS = os.cpu_count() or 1
+CACHED_SHARE = 0.25  # of the machine's memory that one split of one kind may fill
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,16 @@ def iterate_people(folder: Path, split: str, size: int) -> Iterator[PersonFrames
 class People:
     """Where training draws its samples from: `pick(rng)` gives a decoded sample.
 
-    Read once into memory where the decoded pictures stay under `limit_mb`; otherwise an endless resampled stream of
-    shards decoded by `workers` processes, whose order follows from `start`'s words.
+    Read once into memory where the decoded pictures stay under `limit_mb` (none: a quarter of the machine's memory);
+    otherwise an endless resampled stream of shards decoded by `workers` processes, whose order follows from `start`'s words.
     """
 
-    def __init__(self, folder: Path, split: str, size: int, limit_mb: float = 3000.0, workers: int = 4):
+    def __init__(self, folder: Path, split: str, size: int, limit_mb: float | None = None, workers: int = 4):
         self.shards = [str(p) for p in sorted(folder.glob(f"{split}-*.tar"))]
         self.size, self.workers, self.seed = size, workers, 0
         self.cache: list[PersonFrames] | None = []
         self._stream: Iterator[PersonFrames] | None = None
+        limit = CACHED_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if limit_mb is None else limit_mb * 1e6
         used = 0
         with ThreadPoolExecutor(DECODING_THREADS) as pool:
             for path in progress(self.shards, f"reading {folder.name}", len(self.shards)):
@@ -132,7 +135,7 @@ class People:
                 samples = webdataset.WebDataset([path], shardshuffle=False, empty_check=False, nodesplitter=None)
                 for person in pool.map(partial(decode, size=size), samples):
                     used += person.bytes
-                    if used > limit_mb * 1e6:
+                    if used > limit:
                         self.cache = None
                         return
                     self.cache.append(person)

@@ -19,7 +19,7 @@ from model.rasterize import Render, rasterize
 from model.stage1 import Encoding, Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
 from pipelines.body import load_body
-from pipelines.datasets import VALIDATION_STEP, Draw, ScanViews, ViewBatch
+from pipelines.datasets import VALIDATION_STEP, Draw, DrawnViews, ScanViews, ViewBatch
 from pipelines.people import People
 from pipelines.store import Store
 from pipelines.tasks import Task, picture_rows, weighted
@@ -45,7 +45,7 @@ class Stage1Task(Task):
         self.sources = [*stills, people("talks", "train")]
         self.held_out = [people(kind, "test") for kind in ("scans", "idol", "talks")]
 
-    def batches(self, draw: Draw) -> Iterable[ViewBatch]:
+    def batches(self, draw: Draw) -> Iterable[DrawnViews]:
         return self._views(self.sources, draw, self.settings.views)
 
     def _views(self, sources: list[People], draw: Draw, views: int) -> ScanViews:
@@ -72,7 +72,7 @@ class Stage1Task(Task):
         return weighted(losses, self.settings.loss)
 
     @cached_property
-    def _validation(self) -> ViewBatch:
+    def _validation(self) -> DrawnViews:
         sources = [s for s in self.held_out if s] or self.sources
         draw = Draw(self.config.seed, VALIDATION_SAMPLES)
         return self._views(sources, draw, 3).at(VALIDATION_STEP)

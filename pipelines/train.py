@@ -28,10 +28,11 @@ from torch import Tensor
 
 from configs.schema import Config, TrainConfig, load_config
 from pipelines.checkpoints import (
-    PROJECT,
     Stage,
+    begin_with,
     data_versions,
     device_name,
+    from_project,
     run_id,
     save_weights,
     training_config,
@@ -75,6 +76,7 @@ def train(config: Config, store: Store, stage: Stage, say: Callable[[str], None]
     rank, world, device = _start_processes()
     torch.manual_seed(config.seed)
     task = make_task(stage, config, store).to(device)
+    begin_with(config, stage, task.network)
     engine = _engine(task, settings, device)
     states = store.checkpoint(stage) / "deepspeed" / run_id(config, store, stage)
     start, spent = _resume(engine, states, rank)
@@ -140,8 +142,7 @@ def _start_processes() -> tuple[int, int, torch.device]:
 def _engine(task: Task, settings: TrainConfig, device: torch.device) -> Any:
     import deepspeed
 
-    path = Path(settings.deepspeed)
-    path = path if path.is_absolute() or path.is_file() else PROJECT / path
+    path = from_project(settings.deepspeed)
     if not path.is_file():
         raise ValueError(f"deepspeed: expected a configuration file, got {settings.deepspeed} which does not exist")
     options = json.loads(path.read_text()) | {"train_micro_batch_size_per_gpu": settings.batch, "gradient_accumulation_steps": 1}

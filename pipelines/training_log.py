@@ -24,6 +24,7 @@ class TrainingLog:
 
     def __init__(self, folder: Path, stage: str, start: int, steps: int, say: Callable[[str], None]):
         self.folder, self.stage, self.start, self.steps, self.say = folder, stage, start, steps, say
+        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "metrics.jsonl"
         self.rows = [row for row in self._read() if row["step"] <= start]
         self.path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
