@@ -19,20 +19,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 
-from configs.schema import Config
+from configs.schema import Config, ScansConfig
 from model.audio_encoders import make_audio_encoder
 from model.mesh_raster import Lights, render_mesh
-from model.types import SMPLX_SHAPES
+from model.types import SMPLX_SHAPES, SmplxParams
 from pipelines.body import body_hash
 from pipelines.scan_views import make_views
 from pipelines.shards import Sample, write_shards
 from pipelines.store import Record, Store, hash_files, write_json, writing
-from pipelines.view_sets import cameras_json
+from pipelines.view_sets import View, cameras_json
 from samples.builders.cast import LICENCE
-from samples.builders.people import embedded_body, make_person
+from samples.builders.people import Person, embedded_body, make_person
 from samples.builders.stances import random_stance
 from samples.builders.talks import Film, Score, make_score, plan_talk, render_talk
 from samples.builders.truth import load_masks
@@ -210,22 +211,29 @@ def _film(folder: Path, spec: CorpusSpec, talk: str) -> None:
         write_json(temporary / "clip.json", about)
 
 
+def photograph(person: Person, params: SmplxParams, lights: Lights, scans: ScansConfig) -> list[tuple[View, NDArray[np.uint8]]]:
+    """RGBA pictures [H, W, 4] of a person in the pose `params` [1], one a view of `scans`."""
+    vertices = person.vertices(params)[0]
+    look = {"texture": person.texture, "uv": person.uv, "uv_faces": person.uv_faces, "lights": lights}
+    pictures = []
+    for view in make_views(vertices, params[0], embedded_body(), scans):
+        seen = render_mesh(vertices, person.faces, view.camera, **look)
+        picture = np.round(np.concatenate([seen.rgb, seen.alpha[..., None]], -1).clip(0, 1) * 255).astype(np.uint8)
+        picture[picture[..., 3] == 0] = 0  # colours that nobody sees cost bytes
+        pictures.append((view, picture))
+    return pictures
+
+
 def _photograph(folder: Path, spec: CorpusSpec, name: str) -> None:
     seed = _seed(spec, 3, int(name[1:]))
     person, rng = make_person(seed, TEXTURE_SIZE), np.random.default_rng([seed, 41])
     params = random_stance(person, rng)
-    vertices = person.vertices(params)[0]
-    scans = _config(folder, spec).scans
     lights = Lights(ambient=rng.uniform(0.45, 0.6), key_intensity=rng.uniform(0.4, 0.6))
-    views = make_views(vertices, params[0], embedded_body(), scans)
-    views = [replace(view, file=f"{index:03d}.webp") for index, view in enumerate(views)]
-    look = {"texture": person.texture, "uv": person.uv, "uv_faces": person.uv_faces, "lights": lights}
+    pictures = photograph(person, params, lights, _config(folder, spec).scans)
+    views = [replace(view, file=f"{index:03d}.webp") for index, (view, _) in enumerate(pictures)]
     with writing(folder / "people" / name) as temporary:
         temporary.mkdir()
-        for view in views:
-            seen = render_mesh(vertices, person.faces, view.camera, **look)
-            picture = np.round(np.concatenate([seen.rgb, seen.alpha[..., None]], -1).clip(0, 1) * 255).astype(np.uint8)
-            picture[picture[..., 3] == 0] = 0  # colours that nobody sees cost bytes
+        for view, (_, picture) in zip(views, pictures, strict=True):
             Image.fromarray(picture).save(temporary / view.file, quality=WEBP_QUALITY, method=4)
         (temporary / "cameras.json").write_text(json.dumps(cameras_json(views), separators=(",", ":")))
         _save(temporary / "smplx.npz", **{n: getattr(params, n)[0].numpy() for n in SMPLX_SHAPES})

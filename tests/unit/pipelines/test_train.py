@@ -13,8 +13,9 @@ import pytest
 import torch
 import yaml
 
-from configs.schema import LossConfig
-from pipelines.checkpoints import load_stage1, load_stage2, read_about, run_id, save_weights, weights_file
+from configs.schema import LossConfig, load_config
+from pipelines.checkpoints import begin_with, from_project, load_stage1, load_stage2, read_about, run_id, save_weights, weights_file
+from pipelines.export import export_half
 from pipelines.launch import run_training
 from pipelines.processes import ProcessFailed
 from pipelines.steps_stage1 import surface_loss
@@ -44,7 +45,7 @@ def test_stage1_learns_one_batch(corpus):
     config, store = corpus
     torch.manual_seed(0)
     task = make_task("stage1", config, store)
-    batch = task.batches(_draw()).at(0)
+    batch = task.batches(_draw()).at(0).to("cpu")
     optimizer = torch.optim.Adam(task.parameters(), 3e-3)
     totals = []
     for _ in range(12):
@@ -136,6 +137,32 @@ def test_a_run_is_named_by_all_that_it_depends_on(stage1_weights):
     stage2 = run_id(config, store, "stage2")
     weights_file(store, "stage1").write_bytes(b"other")
     assert run_id(config, store, "stage2") != stage2
+
+
+def test_training_begins_with_given_weights_in_half_precision(stage1_weights, tmp_path):
+    config, store = stage1_weights
+    source, half = weights_file(store, "stage1"), tmp_path / "half.safetensors"
+    assert export_half(source, half) < 0.6 * source.stat().st_size
+    assert read_about(half) == read_about(source) | {"precision": "float16"}
+    begun = config.model_copy(update={"stage1_training": config.stage1_training.model_copy(update={"start_from": str(half)})})
+    assert run_id(begun, store, "stage1") != run_id(config, store, "stage1"), "what training starts from names the run"
+    torch.manual_seed(1)
+    task = make_task("stage1", config, store)
+    begin_with(begun, "stage1", task.network)
+    for name, value in load_stage1(config, source).named_parameters():
+        torch.testing.assert_close(task.network.get_parameter(name), value, atol=1e-3, rtol=1e-3)
+        assert task.network.get_parameter(name).dtype == torch.float32
+    wider = config.model_copy(update={"stage1": config.stage1.model_copy(update={"width": 2 * config.stage1.width})})
+    with pytest.raises(ValueError, match=r"half\.safetensors: weights do not fit the network"):
+        begin_with(begun, "stage1", make_task("stage1", wider, store).network)
+
+
+def test_the_shipped_weights_are_those_that_the_demo_starts_from():
+    config = load_config("configs/sample.yaml")
+    shipped = from_project(config.stage1_training.start_from)
+    assert shipped.stat().st_size <= 16e6
+    network = load_stage1(config, shipped)
+    assert network.config == config.stage1 == load_config("configs/small.yaml").stage1
 
 
 def test_learning_rate_warms_up_and_falls():
