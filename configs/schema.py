@@ -63,6 +63,8 @@ class AudioConfig(Section):
     encoder: Literal["offline", "wav2vec2"] = Field("offline", description="'offline': log-mel, pitch, energy, onset; 'wav2vec2': transformers Wav2Vec2Model")
     model: str = Field("facebook/wav2vec2-base-960h", description="wav2vec2 hub id or local folder")
     local_files_only: bool = Field(False, description="never ask the hub for wav2vec2 files")
+    window_seconds: float = Field(20.0, description="wav2vec2: states that each window of long sound gives, seconds; shorter sound is one window", gt=0)
+    context_seconds: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = Field((2.0, 2.0), description="wav2vec2: sound that a window sees before and after them, seconds")
 
 
 class ScansConfig(Section):
@@ -96,7 +98,8 @@ class IdolConfig(Section):
 
 class ShardsConfig(Section):
     held_out: float = Field(0.3, description="share of speakers and of subjects held out, by hash of the id")
-    target_mb: float = Field(64.0, description="size at which a new shard is begun, MB")
+    target_mb: float = Field(64.0, description="size at which a new shard is begun, MB", gt=0)
+    url: str | None = Field(None, description="fsspec URL (s3://bucket/prefix, or a folder) where shards are put too, and read where the workspace has none")
 
 
 class ImageEncoderConfig(Section):

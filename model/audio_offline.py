@@ -27,6 +27,7 @@ PITCH_CENTRE = 150.0  # Hz that reads as pitch 0; one octave up reads as 1
 PREEMPHASIS = 0.97
 FLOOR = 1e-8  # power below which a band counts as silent
 TARGET_RMS = 0.08  # of a clip's loud parts
+BLOCK = 1500  # frames worked on at once
 LOUD = 95  # percentile of the sub-frames' energies that counts as loud
 # fixed scaling to about zero mean and unit variance on read speech
 MEL_MEAN, MEL_SCALE = -13.6, 2.9
@@ -36,44 +37,81 @@ ONSET_SCALE = 0.35
 Array = NDArray[np.float64]
 
 
-def offline_features(
-    audio: NDArray[np.float32], fps: Fraction, frames: int, level: float | None = None
-) -> NDArray[np.float32]:
+def offline_features(audio: NDArray[np.float32], fps: Fraction, frames: int, level: float | None = None) -> NDArray[np.float32]:
     """`audio` [S] at 16000 Hz → features [frames, 68] at the frames' centres; what lies outside `audio` is silence.
 
     Channels: 0..63 log-mel (60..7600 Hz), 64 log-energy, 65 pitch in octaves from 150 Hz (0 where unvoiced),
     66 voicing 0..1, 67 onset (mean rise of the log-mel bands from one sub-frame to the next).
     `level`: factor on the audio; None takes the one that brings the loud parts to a fixed RMS.
     """
-    sound = np.asarray(audio, np.float64)
-    sound = sound * (loudness_factor(audio) if level is None else level)
-    subframes = max(math.ceil(1 / (float(fps) * HOP_SECONDS) - 1e-9), 1)
+    level = loudness_factor(audio) if level is None else level
+    starts = range(0, frames, BLOCK)  # in blocks: an hour's windows at once would fill the memory
+    return np.concatenate([frames_of(audio, 0, fps, start, min(BLOCK, frames - start), level) for start in starts])
+
+
+def frames_of(audio: NDArray[np.float32], offset: int, fps: Fraction, first: int, count: int, level: float) -> NDArray[np.float32]:
+    """Features [count, 68] of frames `first` … of a sound of which `audio` [S] is the part from sample `offset` on.
+
+    They are those of the whole sound where the part holds the samples of `reach` of the first and the last frame.
+    """
+    begin, end = reach(fps, first)[0], reach(fps, first + count - 1)[1]
+    begin = max(begin, offset)
+    sound = np.asarray(audio[begin - offset : max(end - offset, 0)], np.float64) * level
+    if not len(sound):
+        sound = np.zeros(1)
+    subframes = _subframes(fps)
     step = 1 / (float(fps) * subframes)
     # one sub-frame before the first frame, for its onset
-    times = (np.arange(-1, frames * subframes) + 0.5) * step
-    power = _mel_power(_windows(_preemphasised(sound), times, WINDOW))
+    times = (np.arange(first * subframes - 1, (first + count) * subframes) + 0.5) * step
+    power = _mel_power(_windows(_preemphasised(sound), times, WINDOW, begin))
     mel = (np.log(power + FLOOR) - MEL_MEAN) / MEL_SCALE
     rise = np.maximum(np.diff(mel, axis=0), 0).mean(1)
-    centres = (np.arange(frames) + 0.5) / float(fps)
-    energy = np.log((_windows(sound, centres, PITCH_WINDOW) ** 2).mean(1) + FLOOR)
-    pitch, voicing = _pitch(_windows(sound, centres, PITCH_WINDOW))
-    per_frame = mel[1:].reshape(frames, subframes, BANDS).mean(1)
-    onset = rise.reshape(frames, subframes).max(1) / ONSET_SCALE
+    centres = (np.arange(first, first + count) + 0.5) / float(fps)
+    near = _windows(sound, centres, PITCH_WINDOW, begin)
+    energy = np.log((near**2).mean(1) + FLOOR)
+    pitch, voicing = _pitch(near)
+    per_frame = mel[1:].reshape(count, subframes, BANDS).mean(1)
+    onset = rise.reshape(count, subframes).max(1) / ONSET_SCALE
     single = np.stack([(energy - ENERGY_MEAN) / ENERGY_SCALE, pitch, voicing, onset], 1)
     return np.concatenate([per_frame, single], 1).astype(np.float32)
 
 
+def reach(fps: Fraction, frame: int) -> tuple[int, int]:
+    """First sample that a frame's features depend on (not below 0), and one past the last; their sub-frames included."""
+    step = 1 / (float(fps) * _subframes(fps))
+    begin, end = frame / float(fps), (frame + 1) / float(fps)
+    centre, half = (begin + end) / 2, PITCH_WINDOW / 2 / SAMPLE_RATE
+    spectrum = WINDOW / 2 / SAMPLE_RATE
+    first = min(begin - step / 2 - spectrum, centre - half) * SAMPLE_RATE
+    last = max(end - step / 2 + spectrum, centre + half) * SAMPLE_RATE
+    return max(math.floor(first) - 2, 0), math.ceil(last) + 2  # a sample more for the pre-emphasis, one for rounding
+
+
 def loudness_factor(audio: NDArray[np.float32]) -> float:
     """The factor that brings the loud parts of `audio` [S] to TARGET_RMS; at most 40 dB."""
-    count = max(len(audio) // WINDOW, 1)
-    blocks = np.resize(np.asarray(audio, np.float64), (count, min(WINDOW, max(len(audio), 1))))
-    rms = math.sqrt(float(np.percentile((blocks**2).mean(1), LOUD)))
+    return level_of(powers(audio))
+
+
+def powers(audio: NDArray[np.float32]) -> Array:
+    """Mean power of each whole 25 ms of `audio` [S]; of all of it where it is shorter."""
+    count, size = max(len(audio) // WINDOW, 1), min(WINDOW, max(len(audio), 1))
+    blocks = np.resize(audio, (count, size))
+    return np.concatenate([(blocks[i : i + 4096].astype(np.float64) ** 2).mean(1) for i in range(0, count, 4096)])
+
+
+def level_of(power: Array) -> float:
+    """The factor on sound whose 25 ms have these powers."""
+    rms = math.sqrt(float(np.percentile(power, LOUD)))
     return min(TARGET_RMS / max(rms, 1e-9), 100.0)
 
 
-def _windows(sound: Array, times: Array, size: int) -> Array:
-    """Windows [len(times), size] centred at `times` (seconds); zeros outside."""
-    starts = np.round(times * SAMPLE_RATE).astype(np.int64) - size // 2
+def _subframes(fps: Fraction) -> int:
+    return max(math.ceil(1 / (float(fps) * HOP_SECONDS) - 1e-9), 1)
+
+
+def _windows(sound: Array, times: Array, size: int, offset: int) -> Array:
+    """Windows [len(times), size] centred at `times` (seconds) of sound that begins at sample `offset`; zeros outside."""
+    starts = np.round(times * SAMPLE_RATE).astype(np.int64) - size // 2 - offset
     before, after = max(-int(starts.min()), 0), max(int(starts.max()) + size - len(sound), 0)
     padded = np.pad(sound, (before, after))
     return np.lib.stride_tricks.sliding_window_view(padded, size)[starts + before]

@@ -1,4 +1,8 @@
-"""A clip's sound becomes `features.npz`: `features` [T, A] at the frames' centres, `fps` [2], `encoder`, `dim`."""
+"""A clip's sound becomes `features.npz`: `features` [T, A] at the frames' centres, `fps` [2], `encoder`, `dim`.
+
+What the features are, and how they are placed in time: `model.audio_encoders`. For sound that is still arriving, with
+the same values: `model.audio_stream`.
+"""
 
 from __future__ import annotations
 
@@ -78,12 +82,11 @@ def encoder_settings(config: AudioConfig) -> dict[str, Any]:
         return {"encoder": "offline"}
     folder = Path(config.model).expanduser()
     files = sorted(f for f in folder.glob("*") if f.suffix in (".json", ".safetensors", ".bin"))
-    return {"encoder": config.encoder, "model": config.model, "files": hash_files(files, folder) if files else ""}
+    windows = [config.window_seconds, *config.context_seconds]
+    return {"encoder": config.encoder, "model": config.model, "windows": windows, "files": hash_files(files, folder) if files else ""}
 
 
-def _features_clip(
-    store: Store, talk_id: str, clip: Path, settings: dict[str, Any], encoder: Any
-) -> tuple[Record, bool]:
+def _features_clip(store: Store, talk_id: str, clip: Path, settings: dict[str, Any], encoder: Any) -> tuple[Record, bool]:
     """The clip's record, and whether there was nothing to do."""
     about = json.loads((clip / "clip.json").read_text())
     target, unit = clip / "features.npz", f"{talk_id}/{clip.name}"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import webdataset
 from torch import Tensor
 
 from pipelines.formats import FitFile, load_fit
 from pipelines.media import Sound, read_audio
+from pipelines.shard_folder import ShardFolder
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,11 @@ class Motion:
         return self.id.replace("/", "__")
 
 
-def iterate_motions(folder: Path, split: str) -> Iterator[Motion]:
-    """Every clip of a split of the talk shards in `folder`."""
-    for shard in sorted(folder.glob(f"{split}-*.tar")):
-        for sample in webdataset.WebDataset([str(shard)], shardshuffle=False, empty_check=False):
+def iterate_motions(source: str | Path, split: str) -> Iterator[Motion]:
+    """Every clip of a split of the talk shards at `source`."""
+    folder = ShardFolder(source)
+    for shard in folder.names(split):
+        for sample in folder.samples(shard):
             about = json.loads(sample["sample.json"])
             with np.load(io.BytesIO(sample["features.npz"]), allow_pickle=False) as npz:
                 features = torch.from_numpy(npz["features"]).float()

@@ -6,14 +6,13 @@ import io
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import av
+import cv2
 import numpy as np
 import torch
 import webdataset
@@ -22,9 +21,11 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from model.types import Camera, SmplxParams
-from pipelines.crops import crop, crop_camera, person_box, square_round
+from pipelines.clip_reading import PackedMasks, clip_pictures
+from pipelines.crops import crop, crop_camera, cut_square, person_box, square_round
 from pipelines.formats import load_fit
 from pipelines.progress import progress
+from pipelines.shard_folder import ShardFolder
 from pipelines.view_sets import parse_cameras, parse_params
 
 FRONT = 60.0  # degrees: pictures from further round are not shown to the encoder
@@ -85,33 +86,35 @@ def _points(sample: dict[str, bytes]) -> Tensor | None:
 
 def _talk(sample: dict[str, bytes], about: dict[str, str], size: int) -> PersonFrames:
     fit = load_fit(io.BytesIO(sample["fit.npz"]))
-    with np.load(io.BytesIO(sample["mask.npz"]), allow_pickle=False) as npz:
-        packed, (count, height, width) = npz["mask"], npz["shape"].tolist()
+    masks = PackedMasks(sample["mask.npz"])
     with np.load(io.BytesIO(sample["features.npz"]), allow_pickle=False) as npz:
         features = torch.from_numpy(npz["features"]).float()
-    mask = np.unpackbits(packed, axis=1)[:, : height * width].reshape(count, height, width) * np.uint8(255)
-    square = square_round(person_box(mask), width, height)
-    images = []
-    container: Any = av.open(io.BytesIO(sample["clip.mp4"]))
-    with container:
-        for frame, alpha in zip(container.decode(video=0), mask, strict=False):
-            images.append(crop(np.concatenate([frame.to_ndarray(format="rgb24"), alpha[..., None]], -1), square, size))
-    frames = min(len(images), len(fit.confidence), len(features))
+    square = square_round(person_box(masks.union), masks.width, masks.height)
+    frames = min(len(masks), len(fit.confidence), len(features))
+    images, read = torch.empty(frames, size, size, 4, dtype=torch.uint8), 0
+    for index, picture in zip(range(frames), clip_pictures(sample["clip.mp4"])):
+        images[index] = cut_square(cut_out(picture, masks[index]), square, size)
+        read = index + 1
+    frames = read
     cameras = crop_camera(fit.camera, square, size)
     return PersonFrames(
-        about["id"], about["group"], torch.stack(images[:frames]), cameras.map(lambda x: x.expand(frames, *x.shape)),
+        about["id"], about["group"], images[:frames], cameras.map(lambda x: x.expand(frames, *x.shape)),
         fit.params[:frames], fit.confidence[:frames], torch.arange(frames), features[:frames], None,
     )  # fmt: skip
 
 
-def iterate_people(folder: Path, split: str, size: int) -> Iterator[PersonFrames]:
-    """Each sample of a split once, shared out between the processes and workers that ask."""
-    shards = [str(p) for p in sorted(folder.glob(f"{split}-*.tar"))]
-    if shards:
-        stream = webdataset.WebDataset(
-            shards, shardshuffle=False, nodesplitter=webdataset.split_by_node, workersplitter=webdataset.split_by_worker, empty_check=False
-        )
-        for sample in stream:
+def cut_out(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """RGB [H, W, 3] and a mask [H, W] of 0 and 255 → RGBA [H, W, 4], white and empty outside the mask."""
+    out = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA)
+    np.copyto(out.view("<u4")[..., 0], np.uint32(0x00FFFFFF), where=mask == 0)
+    return out
+
+
+def iterate_people(source: str | Path, split: str, size: int) -> Iterator[PersonFrames]:
+    """Each sample of a split once; shards are shared out between the processes and workers that ask."""
+    folder = ShardFolder(source)
+    for name in webdataset.split_by_worker(webdataset.split_by_node(iter(folder.names(split)))):
+        for sample in folder.samples(name):
             yield decode(sample, size)
 
 
@@ -122,18 +125,18 @@ class People:
     otherwise an endless resampled stream of shards decoded by `workers` processes, whose order follows from `start`'s words.
     """
 
-    def __init__(self, folder: Path, split: str, size: int, limit_mb: float | None = None, workers: int = 4):
-        self.shards = [str(p) for p in sorted(folder.glob(f"{split}-*.tar"))]
+    def __init__(self, source: str | Path, split: str, size: int, limit_mb: float | None = None, workers: int = 4):
+        self.folder = ShardFolder(source)
+        self.shards = self.folder.names(split)
         self.size, self.workers, self.seed = size, workers, 0
         self.cache: list[PersonFrames] | None = []
         self._stream: Iterator[PersonFrames] | None = None
         limit = CACHED_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if limit_mb is None else limit_mb * 1e6
         used = 0
         with ThreadPoolExecutor(DECODING_THREADS) as pool:
-            for path in progress(self.shards, f"reading {folder.name}", len(self.shards)):
+            for name in progress(self.shards, f"reading {self.folder.place.rsplit('/', 1)[-1]}", len(self.shards)):
                 # every process keeps all: no split by node here
-                samples = webdataset.WebDataset([path], shardshuffle=False, empty_check=False, nodesplitter=None)
-                for person in pool.map(partial(decode, size=size), samples):
+                for person in pool.map(partial(decode, size=size), self.folder.samples(name)):
                     used += person.bytes
                     if used > limit:
                         self.cache = None
@@ -165,12 +168,17 @@ class People:
     def _open(self) -> Iterator[PersonFrames]:
         shards = webdataset.ResampledShards(self.shards, seed=self.seed, worker_seed=partial(_worker_seed, self.seed), deterministic=True)
         pipeline = webdataset.DataPipeline(
-            shards, webdataset.tarfile_to_samples(), webdataset.map(partial(decode, size=self.size)),
+            shards, partial(_opened, self.folder), webdataset.map(partial(decode, size=self.size)),
             webdataset.shuffle(32, initial=8, rng=random.Random(self.seed)),
         ).with_epoch(STREAM_EPOCH)  # fmt: skip
         loader = webdataset.WebLoader(pipeline, batch_size=None, num_workers=self.workers)
         while True:
             yield from loader
+
+
+def _opened(folder: ShardFolder, shards: Iterable[dict[str, str]]) -> Iterator[dict[str, bytes]]:
+    for shard in shards:
+        yield from folder.samples(shard["url"])
 
 
 def _worker_seed(seed: int) -> int:

@@ -40,7 +40,7 @@ class Stage1Task(Task):
         self.settings, self.config, self.backend = config.stage1_training, config, config.stage1_training.rasterizer
         self.network = Stage1(config.stage1, load_body(config))
         side = max(config.stage1.image.image_size, self.settings.render_size)
-        people = lambda kind, split: People(store.shards(kind), split, side)  # noqa: E731
+        people = lambda kind, split: People(store.shard_source(kind), split, side)  # noqa: E731
         stills = [people("scans", "train"), people("idol", "train")]
         self.sources = [*stills, people("talks", "train")]
         self.held_out = [people(kind, "test") for kind in ("scans", "idol", "talks")]

@@ -50,7 +50,7 @@ class Stage2Task(Task):
         for parameter in stage1.parameters():
             parameter.requires_grad_(False)
         side = max(stage1.config.image.image_size, self.settings.render_size)
-        self.talks, self.held_out = (People(store.shards("talks"), split, side) for split in ("train", "test"))
+        self.talks, self.held_out = (People(store.shard_source("talks"), split, side) for split in ("train", "test"))
         own, image_size = config.stage2, stage1.config.image.image_size
         self.shape = WindowShape(
             own.window, own.audio_context, self.settings.windows, self.settings.motion_steps, self.settings.pixel_frames,

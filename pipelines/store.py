@@ -95,6 +95,7 @@ class Store:
         self.root = Path(config.workspace).expanduser().resolve()
         inbox = Path(config.talks.inbox).expanduser()
         self.inbox = inbox if inbox.is_absolute() else self.root / inbox
+        self.shards_url = config.shards.url
         self.body = self.root / "body"
         self.scan_source = self.root / "scan_source"
         self.comparison = self.root / "comparison"
@@ -127,6 +128,12 @@ class Store:
 
     def shards(self, kind: Literal["talks", "scans", "idol"]) -> Path:
         return self.inside("shards", kind)
+
+    def shard_source(self, kind: Literal["talks", "scans", "idol"]) -> Path | str:
+        """Where to read shards: the workspace's, else those at `shards.url` if that is set."""
+        own = self.shards(kind)
+        there = self.shards_url is None or (own / "manifest.json").is_file()
+        return own if there else f"{str(self.shards_url).rstrip('/')}/{kind}"
 
     def checkpoint(self, name: Literal["stage1", "stage2", "baseline"]) -> Path:
         return self.inside("checkpoints", name)

@@ -7,6 +7,7 @@ import pickle
 import shutil
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,6 +57,22 @@ def make_config(tmp_path, tiny_settings):
         return Config.model_validate({"workspace": str(tmp_path / "workspace"), **tiny_settings, **merged})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_wav2vec2(tmp_path_factory):
+    """A folder with a randomly initialised model of wav2vec2's layout, and the model."""
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
+    )  # fmt: skip
+    model = Wav2Vec2Model(config).eval()
+    folder = tmp_path_factory.mktemp("wav2vec2")
+    model.save_pretrained(folder)
+    return SimpleNamespace(folder=str(folder), model=model)
 
 
 @pytest.fixture(scope="session")

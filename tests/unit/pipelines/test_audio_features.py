@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
 import time
 from fractions import Fraction
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from configs.schema import AudioConfig, Config
-from model import audio_encoders
-from model.audio_encoders import OfflineEncoder, Wav2Vec2Encoder, make_audio_encoder
+from model.audio_encoders import OfflineEncoder, Wav2Vec2Encoder, Windows, make_audio_encoder
 from model.audio_offline import PITCH_CENTRE, offline_features
 from pipelines import media
 from pipelines.audio_features import STAGE, features_talk, load_features
@@ -96,23 +100,6 @@ def test_wrong_sound_is_said(audio, frames, reason):
         OfflineEncoder()(audio, RATE, frames)
 
 
-@pytest.fixture(scope="module")
-def tiny_wav2vec2(tmp_path_factory):
-    """A folder with a randomly initialised model of wav2vec2's layout, and the model."""
-    import torch
-    from transformers import Wav2Vec2Config, Wav2Vec2Model
-
-    torch.manual_seed(0)
-    config = Wav2Vec2Config(
-        hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, conv_dim=(16,) * 7,
-        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
-    )  # fmt: skip
-    model = Wav2Vec2Model(config).eval()
-    folder = tmp_path_factory.mktemp("wav2vec2")
-    model.save_pretrained(folder)
-    return SimpleNamespace(folder=str(folder), model=model)
-
-
 def test_wav2vec2_gives_the_models_states_at_frame_centres(tiny_wav2vec2):
     import torch
     from transformers import Wav2Vec2FeatureExtractor
@@ -131,17 +118,43 @@ def test_wav2vec2_gives_the_models_states_at_frame_centres(tiny_wav2vec2):
     np.testing.assert_allclose(features[0], states[0], atol=1e-4)
 
 
-def test_long_sound_goes_through_wav2vec2_in_windows_that_agree(tiny_wav2vec2, monkeypatch):
-    encoder = Wav2Vec2Encoder(tiny_wav2vec2.folder)
+def test_long_sound_goes_through_wav2vec2_in_windows_that_agree(tiny_wav2vec2):
     audio = np.concatenate([noise(4.0), harmonic(150, 3.0), noise(3.0, 1)])
-    whole = encoder(audio, RATE, 250)
-    monkeypatch.setattr(audio_encoders, "WINDOW_SECONDS", 2)
-    monkeypatch.setattr(audio_encoders, "CONTEXT_SECONDS", 1)
-    windows = encoder(audio, RATE, 250)
+    whole = Wav2Vec2Encoder(tiny_wav2vec2.folder)(audio, RATE, 250)
+    windows = Wav2Vec2Encoder(tiny_wav2vec2.folder, windows=Windows(2, 1, 1))(audio, RATE, 250)
     assert windows.shape == whole.shape
     correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(whole, windows, strict=True)]
     assert np.median(correlation) > 0.98
     assert min(correlation) > 0.8
+
+
+def test_windows_see_true_context(tiny_wav2vec2):
+    """A window gives what the model gives on the samples of the window with its context, cut by hand."""
+    import torch
+
+    encoder = Wav2Vec2Encoder(tiny_wav2vec2.folder, windows=Windows(2, 1, 0.5))
+    audio = noise(8.0)
+    spans = list(encoder.spans(0, encoder.count(len(audio)), True))
+    assert [(s.start, s.end) for s in spans] == [(0, 100), (100, 200), (200, 300), (300, 399)], "each state once"
+    piece = audio[50 * 320 : 224 * 320 + 400]  # states 50 … 224: one second before, half a second after
+    piece = (piece - piece.mean()) / piece.std()
+    with torch.inference_mode():
+        states = tiny_wav2vec2.model(torch.from_numpy(piece)[None]).last_hidden_state[0].numpy()
+    got = encoder(audio, Fraction(50), 400)[101:200]  # seven eighths of the way to states 101 … 199
+    np.testing.assert_allclose(got, states[50:149] * 0.125 + states[51:150] * 0.875, atol=1e-4)
+
+
+def test_resampling_is_by_time(tiny_wav2vec2):
+    """Any frame rate reads the same curve of states: rate 2 r at odd frames' neighbours brackets rate r."""
+    encoder = Wav2Vec2Encoder(tiny_wav2vec2.folder)
+    audio = np.concatenate([noise(1.0), harmonic(150)])
+    fine = encoder(audio, Fraction(400), 800)
+    centre = (np.arange(800) + 0.5) / 400
+    for fps in (Fraction(30000, 1001), Fraction(24), Fraction(60)):
+        count = int(2 * fps)
+        times = (np.arange(count) + 0.5) / float(fps)
+        by_time = np.stack([np.interp(times, centre, channel) for channel in fine.T], 1)
+        np.testing.assert_allclose(encoder(audio, fps, count), by_time, atol=0.05 * np.abs(fine).max())
 
 
 def test_very_short_sound_still_has_features(tiny_wav2vec2):
@@ -149,10 +162,8 @@ def test_very_short_sound_still_has_features(tiny_wav2vec2):
         assert np.isfinite(encoder(noise(0.01), RATE, 1)).all()
 
 
-@pytest.mark.parametrize("how", ["local_files_only", "HF_HUB_OFFLINE", "no such folder", "no weights"])
-def test_missing_weights_are_one_clear_line_at_once(how, monkeypatch, tmp_path):
-    import transformers  # noqa: F401 (its import is not what is timed)
-
+@pytest.mark.parametrize("how", ["local_files_only", "HF_HUB_OFFLINE", "no such folder", "no weights", "other model"])
+def test_missing_weights_are_one_clear_line_at_once(how, monkeypatch, tmp_path, tiny_wav2vec2):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     source, local = "nobody/no-such-wav2vec2", how == "local_files_only"
     if how == "HF_HUB_OFFLINE":
@@ -162,12 +173,40 @@ def test_missing_weights_are_one_clear_line_at_once(how, monkeypatch, tmp_path):
     if how == "no weights":
         source = str(tmp_path)
         (tmp_path / "config.json").write_text(json.dumps({"model_type": "wav2vec2"}))
+    if how == "other model":  # transformers would fill what lacks with random numbers
+        source = str(tmp_path / "other")
+        shutil.copytree(tiny_wav2vec2.folder, source)
+        tensors = safetensors.numpy.load_file(f"{source}/model.safetensors")
+        safetensors.numpy.save_file({f"hubert_like.{k}": v for k, v in tensors.items()}, f"{source}/model.safetensors")
     begun = time.perf_counter()
     with pytest.raises(ValueError, match=r"audio\.model") as caught:
         Wav2Vec2Encoder(source, local)
     assert time.perf_counter() - begun < 3.0
     assert "\n" not in str(caught.value)
     assert source.split("/")[-1] in str(caught.value)
+
+
+def test_a_hub_out_of_reach_is_told_in_about_a_second(tmp_path):
+    """One that refuses, and one that takes the call and says nothing; in fresh processes, as the address is read once."""
+    with socket.socket() as silent, socket.socket() as closed:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        closed.bind(("127.0.0.1", 0))  # bound, not listening: refuses
+        for listener in (closed, silent):
+            code = """if True:
+                import time, huggingface_hub
+                from model.audio_hub import find_files
+                begun = time.perf_counter()
+                try: find_files("nobody/no-such-wav2vec2", False)
+                except ValueError as error: print(time.perf_counter() - begun, error, sep="|")
+            """
+            about = {"HF_ENDPOINT": f"http://127.0.0.1:{listener.getsockname()[1]}", "HF_HOME": str(tmp_path)}
+            environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")} | about
+            done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+            seconds, line = done.stdout.strip().split("|")
+            assert float(seconds) < 2.0
+            assert "the hub did not give it" in line
+            assert about["HF_ENDPOINT"] in line
 
 
 @pytest.fixture

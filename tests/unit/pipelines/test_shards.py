@@ -1,19 +1,24 @@
 import io
 import json
+import shutil
 import tarfile
 
 import numpy as np
 import pytest
 import torch
 
+from configs.schema import Config
 from pipelines.crops import crop, crop_camera, person_box, square_round
 from pipelines.datasets import Draw, ScanViews, TalkWindows, WindowShape
 from pipelines.manifests import read_manifest
 from pipelines.people import People, decode, iterate_people
 from pipelines.scans import look_at
+from pipelines.shard_folder import sha256
 from pipelines.shards import Sample, pack, write_scan_shards, write_talk_shards
-from pipelines.splits import split_of
-from pipelines.store import InputRejected, hash_file
+from pipelines.splits import settle_splits, split_of
+from pipelines.store import InputRejected, Store, hash_file
+
+SPEAKERS, FRAMES = ("speaker15", "speaker18"), 24  # of the tiny corpus
 
 
 def test_splits_are_by_identity_and_the_manifest_says_so(corpus):
@@ -42,6 +47,105 @@ def test_the_same_samples_give_the_same_bytes(tmp_path):
     assert max(len(v) for v in manifest["shards"].values()) > 1, "target size begins new shards"
     with tarfile.open(tmp_path / "three" / sorted(files)[0]) as tar:
         assert {(m.mtime, m.uname, m.uid) for m in tar.getmembers()} == {(0, "", 0)}
+
+
+def test_no_shard_is_larger_than_its_target(tmp_path):
+    samples = [Sample(f"s{i:02d}", f"s{i:02d}", lambda i=i: {"a.bin": bytes(3000 + 137 * i)}) for i in range(20)]
+    manifest = pack(tmp_path, samples, 0.4, 0.03, [])
+    sizes = [(tmp_path / name).stat().st_size for names in manifest["shards"].values() for name in names]
+    assert sizes == [manifest["files"][n]["bytes"] for names in manifest["shards"].values() for n in names]
+    assert max(sizes) <= 30_000 + 10_240, "tar pads its end to 10 kB"
+    assert len(sizes) <= 2 + sum(sizes) / 20_000, "and none is much smaller but the last of a split"
+
+
+def test_talks_are_packed_alike_in_whatever_order_they_were_made(corpus_folder, make_config):
+    found = []
+    for order in (SPEAKERS, SPEAKERS[::-1]):
+        config = make_config(workspace=str(make_config().workspace) + order[0])
+        store = Store(config)
+        for speaker in order:
+            source = Store(Config.model_validate({"workspace": str(corpus_folder / "workspace")})).talk(f"{speaker}_talk")
+            shutil.copytree(source, store.talk(f"{speaker}_talk"))
+        write_talk_shards(config, store)
+        found.append({p.name: hash_file(p) for p in store.shards("talks").iterdir()})
+    assert found[0] == found[1]
+
+
+def test_the_manifest_counts_what_the_shards_hold(corpus):
+    _, store = corpus
+    manifest = read_manifest(store, "talks")
+    statistics = manifest["statistics"]
+    for split in ("train", "test"):
+        expected = {"samples": 1, "groups": 1, "frames": FRAMES, "seconds": FRAMES / 25}
+        assert {k: statistics[split][k] for k in expected} == expected
+    (train,) = iterate_people(store.shards("talks"), "train", 16)
+    assert (statistics["features"]["encoder"], statistics["features"]["frames"]) == (["test"], FRAMES)
+    np.testing.assert_allclose(statistics["features"]["mean"], train.features.mean(0), atol=1e-5)
+    np.testing.assert_allclose(statistics["features"]["std"], train.features.std(0, correction=0), rtol=1e-4)
+    for name, about in manifest["files"].items():
+        assert about["sha256"] == sha256(store.shards("talks") / name)
+        assert about["samples"] == sum(item["shard"] == name for item in manifest["items"].values())
+    assert "features" not in read_manifest(store, "scans")["statistics"]
+
+
+def state(store, talk, split, where="clip.json"):
+    folder = store.clips(talk)[0] if where == "clip.json" else store.talk(talk)
+    about = json.loads((folder / where).read_text())
+    (folder / where).write_text(json.dumps({**about, "split": split}))
+
+
+@pytest.mark.parametrize("where", ["clip.json", "talk.json"])
+def test_a_stated_split_comes_before_the_hash(corpus, where):
+    config, store = corpus
+    before = read_manifest(store, "talks")
+    state(store, "speaker15_talk", "test", where)  # by hash: train
+    state(store, "speaker18_talk", "train", where)
+    write_talk_shards(config, store)
+    after = read_manifest(store, "talks")
+    assert after["groups"] == {"train": before["groups"]["test"], "test": before["groups"]["train"]}
+    assert [next(iterate_people(store.shards("talks"), s, 16)).group for s in ("train", "test")] == ["speaker18", "speaker15"]
+
+
+def test_an_unknown_split_leaves_out_its_clip_alone(corpus):
+    config, store = corpus
+    state(store, "speaker15_talk", "../test")
+    write_talk_shards(config, store)
+    manifest = read_manifest(store, "talks")
+    assert manifest["samples"] == 1
+    assert "expected split train or test, got '../test'" in manifest["left_out"][0]["reason"]
+
+
+def test_a_speaker_is_never_in_both_splits():
+    stated = {
+        "a/0": ("ann", "train"),
+        "a/1": ("ann", "test"),
+        "a/2": ("ann", None),
+        "b/0": ("bob", "train"),
+        "b/1": ("bob", None),
+        "c/0": ("cy", None),
+    }
+    splits, refused = settle_splits(stated)
+    assert {id: s for id, s in splits.items() if id not in refused} == {
+        "a/1": "test",
+        "a/2": "test",
+        "b/0": "train",
+        "b/1": "train",
+        "c/0": None,
+    }
+    assert list(refused) == ["a/0"]
+
+
+def test_features_of_another_encoder_do_not_mix(corpus):
+    config, store = corpus
+    for number in (1, 2):
+        clip = store.clip("speaker15_talk", f"speaker15_talk-00{number}")
+        shutil.copytree(store.clips("speaker15_talk")[0], clip)
+    with np.load(clip / "features.npz", allow_pickle=False) as npz:
+        np.savez(clip / "features.npz", **{**npz, "encoder": np.array("wav2vec2:other")})
+    write_talk_shards(config, store)
+    (left_out,) = read_manifest(store, "talks")["left_out"]
+    assert left_out["id"] == "speaker15_talk/speaker15_talk-002"
+    assert "got 'wav2vec2:other'" in left_out["reason"]
 
 
 def test_an_unreadable_sample_is_left_out_with_its_reason(tmp_path):
