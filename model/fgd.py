@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 WINDOW = 32  # frames
+STRIDE = 8  # frames between windows
 FEATURES = 55 * 6
 LATENTS = 32
 AUTOENCODER_VERSION = "1"  # of architecture and fitting: part of what the weights depend on
@@ -61,7 +63,7 @@ class MotionAutoencoder(nn.Module):
         return digest.hexdigest()[:16]
 
 
-def motion_windows(motions: Iterable[Tensor], stride: int = 8) -> Tensor:
+def motion_windows(motions: Iterable[Tensor], stride: int = STRIDE) -> Tensor:
     """Windows [K, 32, F] of every motion [T, F], `stride` frames apart; a motion under 32 frames gives none."""
     pieces = [m.unfold(0, WINDOW, stride).mT for m in motions if len(m) >= WINDOW]
     return torch.cat(pieces).float() if pieces else torch.zeros(0, WINDOW, FEATURES)
@@ -96,17 +98,53 @@ def fgd(real: Tensor, generated: Tensor, autoencoder: MotionAutoencoder) -> floa
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """‖μ₁ − μ₂‖² + Tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½) of samples [K, L], in float64 (Heusel et al. 2017; FGD: Yoon et al. 2020).
-
-    The trace of the root is taken as Σ √eig(Σ₁^½ Σ₂ Σ₁^½), which is real even with fewer samples than dimensions.
-    """
+    """‖μ₁ − μ₂‖² + Tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½) of samples [K, L], in float64 (Heusel et al. 2017; FGD: Yoon et al. 2020)."""
     for samples in (first, second):
         if samples.dim() != 2 or len(samples) < 2:
             raise ValueError(f"frechet_distance: expected at least 2 samples [K, L], got {tuple(samples.shape)}")
-    first, second = first.detach().double(), second.detach().double()
-    between = (first.mean(0) - second.mean(0)).square().sum()
-    cov_first, cov_second = torch.atleast_2d(first.T.cov()), torch.atleast_2d(second.T.cov())
+    centre = first.detach().double().mean(0)
+    return float(frechet_of(Moments.of(first, centre), Moments.of(second, centre)))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, sum and sum of outer products of samples; those of several sets add up."""
+
+    count: Tensor  # [...]
+    sums: Tensor  # [..., L]
+    outer: Tensor  # [..., L, L]
+
+    @classmethod
+    def of(cls, samples: Tensor, centre: Tensor | None = None) -> Moments:  # [K, L]
+        """Of samples less `centre`: with one near their mean no digits are lost; sets to be compared need the same."""
+        x = samples.detach().double() - (0 if centre is None else centre.double())
+        return cls(torch.tensor(float(len(x)), dtype=torch.float64), x.sum(0), x.T @ x)
+
+    @classmethod
+    def stack(cls, parts: list[Moments]) -> Moments:
+        return cls(*(torch.stack([getattr(p, n) for p in parts]) for n in ("count", "sums", "outer")))
+
+    def weighted(self, draws: Tensor) -> Moments:
+        """Sums over the leading axis [S], each set counted `draws` [R, S] times → [R]."""
+        w = draws.double()
+        return Moments(w @ self.count, w @ self.sums, torch.einsum("rs,sij->rij", w, self.outer))
+
+    def mean_and_covariance(self) -> tuple[Tensor, Tensor]:
+        n = self.count[..., None]
+        mean = self.sums / n
+        spread = self.outer - n[..., None] * mean[..., :, None] * mean[..., None, :]
+        return mean, spread / (n[..., None] - 1)
+
+
+def frechet_of(first: Moments, second: Moments) -> Tensor:
+    """`frechet_distance` of moments [...] → [...].
+
+    The trace of the root is taken as Σ √eig(Σ₁^½ Σ₂ Σ₁^½), which is real even with fewer samples than dimensions.
+    """
+    (mean_first, cov_first), (mean_second, cov_second) = first.mean_and_covariance(), second.mean_and_covariance()
+    trace = lambda m: m.diagonal(dim1=-2, dim2=-1).sum(-1)  # noqa: E731
     values, vectors = torch.linalg.eigh(cov_first)
-    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
-    shared = torch.linalg.eigvalsh(root @ cov_second @ root).clamp(min=0).sqrt().sum()
-    return max(float(between + cov_first.trace() + cov_second.trace() - 2 * shared), 0.0)
+    root = vectors * values.clamp(min=0).sqrt()[..., None, :] @ vectors.mT
+    shared = torch.linalg.eigvalsh(root @ cov_second @ root).clamp(min=0).sqrt().sum(-1)
+    between = (mean_first - mean_second).square().sum(-1)
+    return (between + trace(cov_first) + trace(cov_second) - 2 * shared).clamp(min=0)

@@ -23,9 +23,11 @@ from model.motion import motion_vector, params_from_motion
 from model.stage1 import Stage1
 from model.types import GaussianCloud, SmplxParams
 from pipelines import media
+from pipelines.body import body_file
 from pipelines.checkpoints import load_stage1, weights_file
 from pipelines.drawing import draw, sheet
 from pipelines.formats import EMAGE_RATE, load_emage, load_lhm, resample, save_emage, save_lhm
+from pipelines.formats_hands import HandSpace
 from pipelines.held_out import held_out_clips
 from pipelines.manifests import read_manifest
 from pipelines.motions import Motion, iterate_motions
@@ -34,7 +36,7 @@ from pipelines.provenance import provenance
 from pipelines.scoring import curves, results, score
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json, writing
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"  # 2: fingers in EMAGE's files are relative to the mean hand, as EMAGE has them
 WINDOW = 64  # frames of a training window
 
 
@@ -58,13 +60,14 @@ def motion(config: Config, store: Store) -> Record:
             about = {k: str(v) for k, v in provenance(config, store).items()}
             save_file(network.state_dict(), temporary, {**about, "config": config.baseline.model_dump_json()})
         clips = list(iterate_motions(store.shards("talks"), "test"))
+        hands = HandSpace.load(body_file(config))
         with writing(store.baseline("motion")) as folder:
             folder.mkdir()
             for clip in clips:
                 with torch.no_grad():
                     vector = network(clip.features[None])[0]
                 # no picture is known here, hence no shape and no place: the mean body at the origin
-                save_emage(folder / f"{clip.name}_output.npz", params_from_motion(vector, SmplxParams.zeros()), clip.fit.fps)
+                save_emage(folder / f"{clip.name}_output.npz", params_from_motion(vector, SmplxParams.zeros()), clip.fit.fps, hands)
         counts = {"training_clips": len(training), "clips": len(clips)}
         return {**counts, "metrics": {"loss": losses[-1]}, "path": str(store.baseline("motion"))}
 
@@ -118,10 +121,11 @@ def retarget(config: Config, store: Store) -> Record:
     def work() -> dict[str, Any]:
         stage1 = load_stage1(config, store)
         clips = held_out_clips(config, store, stage1)
+        hands = HandSpace.load(body_file(config))
         with writing(target) as folder:
             folder.mkdir()
             for clip in clips:
-                moved, rate = load_emage(source / f"{clip.name}_output.npz")
+                moved, rate = load_emage(source / f"{clip.name}_output.npz", hands)
                 frames = resample(moved, rate, clip.fps, len(clip.truth.transl))
                 save_lhm(folder / clip.name / "smplx_params", stage1.body, placed(frames, clip.encoding.params), clip.camera)
         return {"clips": len(clips), "from_rate": str(EMAGE_RATE), "path": str(target)}

@@ -20,13 +20,10 @@ from scipy import ndimage
 from configs.schema import Config
 from model.types import Camera, SmplxParams
 from pipelines.formats import load_pickle_arrays
+from pipelines.formats_huge100k import PARTS
 from pipelines.store import InputRejected, safe_name
 from pipelines.view_sets import View, azimuth_of, params_from_arrays
 
-PARTS = (
-    ("scale", 1), ("transl", 3), ("global_orient", 3), ("body_pose", 63), ("betas", 10), ("left_hand_pose", 45),
-    ("right_hand_pose", 45), ("jaw_pose", 3), ("leye_pose", 3), ("reye_pose", 3), ("expression", 10),
-)  # fmt: skip
 BACKDROP_TOLERANCE = 14  # grey levels by which the backdrop may differ from its own colour at the border
 
 

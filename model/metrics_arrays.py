@@ -1,0 +1,28 @@
+"""What the metrics take: arrays, tensors or nested lists, and how they are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Values = Any  # an array, a tensor or nested lists of numbers
+Floats = NDArray[np.float64]
+
+
+def as_array(values: Values) -> Floats:
+    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, np.float64)
+
+
+def as_tensor(values: Values) -> Tensor:
+    return torch.as_tensor(values).detach().float()
+
+
+def same_shape(first: Values, second: Values) -> tuple[Floats, Floats]:
+    a, b = as_array(first), as_array(second)
+    if a.shape != b.shape:
+        raise ValueError(f"expected two arrays of one shape, got {a.shape} and {b.shape}")
+    return a, b
