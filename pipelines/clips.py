@@ -1,11 +1,13 @@
 """A clip's folder: `clip.mp4` (square, constant rate, sound), `audio.wav` (16 kHz), `mask.npz`, `clip.json`.
 
-`mask.npz` holds `mask`, packed bits [T, H*W/8], and `shape` [T, H, W]. Fits and features come to lie beside them later.
+`mask.npz` holds `mask`, packed bits [T, H*W/8], `shape` [T, H, W] and `box` [T, 4], the box round each mask smoothed over
+time (x0 y0 x1 y1, pixels of the clip). Fits and features come to lie beside them later.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,15 +19,18 @@ from numpy.typing import NDArray
 
 from configs.schema import CutConfig
 from pipelines import media
-from pipelines.cut_plan import Crop, PlannedClip
+from pipelines.ahead import ahead
+from pipelines.cut_crops import Crop
+from pipelines.cut_plan import PlannedClip
+from pipelines.masks import Mask, Masker, smooth_masks
 from pipelines.media import SAMPLE_RATE, Picture, Sound
-from pipelines.person import Mask, Masker, smooth_masks
 from pipelines.progress import progress
 from pipelines.store import hash_files, write_json
 
 OWN_FILES = ("clip.mp4", "audio.wav", "mask.npz", "clip.json")
 LEAST_MASK = 0.02  # share of a clip's pixels; with less, there is no person to learn from
 CRF = 18
+BOX_FRAMES = 9  # over which the masks' boxes are smoothed
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class MaskTrack:
 
     middle: int  # frame to keep for the preview
     packed: list[NDArray[np.uint8]] = field(default_factory=list)  # [H*W/8] each
+    boxes: list[NDArray[np.float32]] = field(default_factory=list)  # [4] each, NaN where nothing is masked
     total: float = 0.0
     preview: Picture | None = None  # the middle frame, what is outside the mask darkened
 
@@ -53,19 +59,20 @@ class MaskTrack:
         return self.total / max(len(self.packed), 1)
 
     def follow(self, pictures: Iterator[Picture], masker: Masker) -> Iterator[Picture]:
-        """Pass pictures [H, W, 3] on and keep their masks; each comes one late: its mask needs the picture after it."""
-        waiting: list[Picture] = []
+        """Pass pictures [H, W, 3] on and keep their masks; they come some late: a mask needs the pictures after it."""
+        waiting: deque[Picture] = deque()
 
-        def probabilities() -> Iterator[NDArray[np.float32]]:
+        def kept() -> Iterator[Picture]:
             for picture in pictures:
                 waiting.append(picture)
-                yield masker(picture)
+                yield picture
 
-        for mask in smooth_masks(probabilities()):
-            picture = waiting.pop(0)
+        for mask in smooth_masks(masker.follow(kept())):
+            picture = waiting.popleft()
             if len(self.packed) == self.middle:
                 self.preview = np.where(mask[..., None], picture, picture // np.uint8(3)).astype(np.uint8)
             self.packed.append(np.packbits(mask))
+            self.boxes.append(_box(mask))
             self.total += float(mask.mean())
             yield picture
 
@@ -86,8 +93,9 @@ def write_clip(
     sound = np.pad(sound, (0, count - len(sound)))
     track = MaskTrack(len(clip) // 2)
     pictures = media.frames(source.video, config.fps, float(start), float(end))
-    cropped = (crop_picture(p, clip.crop, config.size) for p in progress(pictures, f"cutting {target.name}", len(clip)))
-    written = media.write_video(temporary / "clip.mp4", track.follow(cropped, masker), config.fps, sound, crf=CRF)
+    cropped = ahead(crop_picture(p, clip.crop, config.size) for p in pictures)
+    masked = progress(ahead(track.follow(cropped, masker)), f"cutting {target.name}", len(clip))
+    written = media.write_video(temporary / "clip.mp4", masked, config.fps, sound, crf=CRF)
     assert written == len(clip), f"{target.name}: planned {len(clip)} frames, the second reading gave {written}"
     if track.share < LEAST_MASK:
         shutil.rmtree(temporary)
@@ -108,7 +116,7 @@ def write_clip(
     }
     media.write_wav(temporary / "audio.wav", sound)
     shape = np.array([written, config.size, config.size])
-    np.savez_compressed(temporary / "mask.npz", mask=np.stack(track.packed), shape=shape)
+    np.savez_compressed(temporary / "mask.npz", mask=np.stack(track.packed), shape=shape, box=smooth_boxes(np.stack(track.boxes)))
     write_json(temporary / "clip.json", about)
     if complete(target) and _own_hash(target) == _own_hash(temporary):
         shutil.rmtree(temporary)
@@ -126,6 +134,21 @@ def read_masks(path: Path) -> Mask:
         return np.unpackbits(npz["mask"], axis=1)[:, : height * width].reshape(count, height, width).astype(bool)
 
 
+def smooth_boxes(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Boxes [T, 4] without outliers and jitter: the median, then the mean, of `BOX_FRAMES`; gaps (NaN) are bridged."""
+    times, out = np.arange(len(boxes)), np.empty_like(boxes)
+    known = ~np.isnan(boxes[:, 0])
+    if not known.any():
+        return boxes
+    pad = BOX_FRAMES // 2
+    for side in range(4):
+        edge = np.interp(times, times[known], boxes[known, side])
+        for settle in (np.median, np.mean):
+            edge = settle(np.lib.stride_tricks.sliding_window_view(np.pad(edge, pad, mode="edge"), BOX_FRAMES), axis=-1)
+        out[:, side] = edge
+    return out
+
+
 def complete(folder: Path) -> bool:
     return all((folder / name).is_file() for name in OWN_FILES)
 
@@ -141,6 +164,13 @@ def crop_picture(picture: Picture, crop: Crop, size: int) -> Picture:
     if crop.side != size:
         part = cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA if crop.side > size else cv2.INTER_CUBIC)
     return np.ascontiguousarray(part)
+
+
+def _box(mask: Mask) -> NDArray[np.float32]:
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    if not len(rows):
+        return np.full(4, np.nan, np.float32)
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
 
 
 def _own_hash(folder: Path) -> str:

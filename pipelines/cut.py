@@ -1,14 +1,14 @@
 """Talks become clips: one shot, one person, speech; a square video, its sound, and the person's mask in every frame.
 
-Every frame of the talk is accounted for: it lies in a clip (pipelines/clips.py) or in `rejected.json` with a reason.
+Every frame of the talk is accounted for: it lies in a clip (pipelines/clips.py) or in `rejected.json` with a reason and
+a picture (pipelines/rejected.py). An hour costs little more memory than a minute: its sound, as it is heard.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections import defaultdict
-from fractions import Fraction
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,15 @@ import numpy as np
 from configs.schema import Config, CutConfig
 from pipelines import ingest, media
 from pipelines.clips import OWN_FILES, Source, complete, write_clip
+from pipelines.cut_look import Thumbnails, look
 from pipelines.cut_plan import Evidence, Rejected, plan_clips
 from pipelines.media import SAMPLE_RATE, Picture, Sound
-from pipelines.person import Finder, MediapipeFinder, MediapipeMasker, Sighting
-from pipelines.progress import progress
+from pipelines.person import MediapipeFinder, MediapipeMasker
+from pipelines.rejected import write_rejected
 from pipelines.store import InputRejected, Record, Store, hash_files, hash_json, write_json
 
 STAGE = "cut"
-CODE_VERSION = "1"
-SHOT_WIDTH = 256  # pixels; shots are found in pictures of this width
-FINDER_SIDE = 640  # pixels; people are looked for in pictures of at most this side
+CODE_VERSION = "2"
 PREVIEWS, PREVIEW_SIDE = 6, 256  # clips shown in the preview, pixels each
 NO_MASK = "person could not be masked"
 
@@ -68,43 +67,20 @@ def find_speech(audio: Sound) -> list[tuple[float, float]]:
     return [(s["start"] / SAMPLE_RATE, s["end"] / SAMPLE_RATE) for s in found]
 
 
-def look(video: Path, speech: list[tuple[float, float]], config: CutConfig, finder: Finder) -> Evidence:
-    """Go through the talk once: shot boundaries at every frame, people `probe_fps` times a second."""
-    from scenedetect import ContentDetector, FrameTimecode
-
-    rate = float(config.fps)
-    detector = ContentDetector(threshold=config.shot_threshold)
-    step = max(round(config.fps / Fraction(config.probe_fps)), 1)
-    shots: set[int] = set()
-    sightings: dict[int, Sighting] = {}
-    count = height = width = 0
-    for picture in progress(media.frames(video, config.fps), f"looking through {video.name}"):
-        height, width = picture.shape[:2]
-        small_size = SHOT_WIDTH, max(round(SHOT_WIDTH * height / width), 1)
-        small = cv2.resize(picture, small_size, interpolation=cv2.INTER_AREA)
-        cuts = detector.process_frame(FrameTimecode(count, rate), np.ascontiguousarray(small[..., ::-1]))
-        shots.update(c.frame_num for c in cuts)
-        if cuts or count % step == step // 2:
-            sightings[count] = _find(finder, picture)
-        count += 1
-    shots.update(c.frame_num for c in detector.post_process(FrameTimecode(count, rate)))
-    return Evidence(count, width, height, sorted(shots), speech, sightings)
-
-
 def _cut(config: CutConfig, store: Store, talk: dict[str, Any]) -> dict[str, Any]:
     video, folder = ingest.video_path(store, talk), store.talk(talk["talk"])
     try:
         audio = media.read_audio(video)
-        evidence = _evidence(talk, video, find_speech(audio), config)
+        thumbnails = Thumbnails()
+        evidence = _evidence(talk, video, find_speech(audio), config, thumbnails)
     except media.MediaError as error:
         raise InputRejected(str(error)) from error
     planned, rejected = plan_clips(evidence, config)
     source = Source(talk, video, audio, (evidence.width, evidence.height))
     clips: dict[str, dict[str, Any]] = {}
     previews: list[np.ndarray] = []
-    masker = MediapipeMasker() if planned else None
+    masker = MediapipeMasker()
     for clip in planned:
-        assert masker is not None
         clip_id = f"{talk['talk']}_{round(clip.start / config.fps * 1000):08d}"
         written = write_clip(folder / "clips" / clip_id, source, clip, config, masker)
         if written is None:
@@ -113,10 +89,16 @@ def _cut(config: CutConfig, store: Store, talk: dict[str, Any]) -> dict[str, Any
         clips[clip_id], track = written
         if track.preview is not None and len(previews) < PREVIEWS:
             previews.append(cv2.resize(track.preview, (PREVIEW_SIDE, PREVIEW_SIDE), interpolation=cv2.INTER_AREA))
+    masker.close()
     for stale in folder.glob("clips/*"):
         if stale.name not in clips:
             shutil.rmtree(stale)
-    reasons = _write_rejected(folder / "rejected.json", rejected, config.fps)
+
+    def picture_at(stretch: Rejected) -> Picture | None:
+        kept = thumbnails.of(stretch)
+        return _seek(video, stretch, evidence, config) if kept is None else kept
+
+    reasons = write_rejected(folder, rejected, config.fps, picture_at)
     if not clips:
         told = ", ".join(f"{reason} {seconds:g} s" for reason, seconds in reasons.items()) or "no pictures"
         raise InputRejected(f"{video.name!r}: no clip of {config.min_seconds:g} s with one person speaking: {told}")
@@ -135,40 +117,32 @@ def _cut(config: CutConfig, store: Store, talk: dict[str, Any]) -> dict[str, Any
         "frames": sum(c["frames"] for c in clips.values()),
         "mask_share": round(float(np.mean([c["mask_share"] for c in clips.values()])), 4),
         "preview": str(preview),
+        **({"rejected_preview": str(folder / "rejected_preview.png")} if reasons else {}),
     }
 
 
-def _evidence(talk: dict[str, Any], video: Path, speech: list[tuple[float, float]], config: CutConfig) -> Evidence:
-    if speech:
-        return look(video, speech, config, MediapipeFinder())
-    # nothing to look for where nobody speaks
-    return Evidence(round(talk["seconds"] * config.fps), talk["width"], talk["height"], [], [], {})
+def _evidence(talk: dict[str, Any], video: Path, speech: list[tuple[float, float]], config: CutConfig, thumbnails: Thumbnails) -> Evidence:
+    expected = round(talk["seconds"] * config.fps)
+    if not speech:  # nothing to look for where nobody speaks
+        return Evidence(expected, talk["width"], talk["height"], [], [], {})
+    finder = MediapipeFinder()
+    evidence = look(video, speech, config, finder, thumbnails)
+    finder.close()
+    if evidence.frames >= expected - 1:
+        return evidence
+    return replace(evidence, frames=expected, decoded=evidence.frames)  # damaged: what is missing is accounted for too
 
 
-def _write_rejected(path: Path, rejected: list[Rejected], fps: Fraction) -> dict[str, float]:
-    """Write rejected.json; returns seconds by reason."""
-    rows = []
-    seconds: dict[str, float] = defaultdict(float)
-    for stretch in sorted(rejected, key=lambda r: r.start):
-        start, end = float(stretch.start / fps), float(stretch.end / fps)
-        rows.append({"start": start, "end": end, "reason": stretch.reason})
-        seconds[stretch.reason] += end - start
-    write_json(path, rows)
-    return {reason: round(total, 3) for reason, total in seconds.items()}
-
-
-def _find(finder: Finder, picture: Picture) -> Sighting:
-    """Look in a smaller picture; the box comes back in the picture's own pixels."""
-    height, width = picture.shape[:2]
-    scale = max(height, width) / FINDER_SIDE
-    if scale <= 1:
-        return finder(picture)
-    size = round(width / scale), round(height / scale)
-    found = finder(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8))
-    if found.box is None:
-        return found
-    x0, y0, x1, y1 = (value * scale for value in found.box)
-    return Sighting((x0, y0, min(x1, width), min(y1, height)), found.people, found.score)
+def _seek(video: Path, stretch: Rejected, evidence: Evidence, config: CutConfig) -> Picture | None:
+    """The picture in the middle of a stretch, None where there is none."""
+    middle = (stretch.start + stretch.end) // 2
+    if evidence.decoded is not None and middle >= evidence.decoded:
+        return None
+    start, end = float(middle / config.fps), float((middle + 1) / config.fps)
+    try:
+        return next(media.frames(video, config.fps, start, end), None)
+    except media.MediaError:
+        return None
 
 
 def _refusal(store: Store, talk_id: str) -> str:

@@ -1,12 +1,13 @@
-"""Which stretches of a talk become clips, and where the square crop lies. Pure: no file is opened here.
+"""Which stretches of a talk become clips, and why the others do not. Pure: no file is opened here.
 
 Time is counted in frames of the clips' constant rate, so that clips and rejected stretches add up to the talk exactly.
-Boxes are x0 y0 x1 y1 in pixels of the talk's picture.
+Boxes are x0 y0 x1 y1 in pixels of the talk's picture; where the clips' crops lie is said in pipelines/cut_crops.py.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,14 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import CutConfig
-from pipelines.person import Sighting
+from pipelines.cut_crops import Crop, crop_box, fit_one_crop, wander
+from pipelines.person import Box, Sighting
 
-Box = tuple[float, float, float, float]
 NO_SPEECH, NO_PERSON, SEVERAL, SMALL = "no speech", "no person", "several people", "person too small"
-SHORT = "usable stretch too short"
-WANDER = 1.8  # a crop round all boxes of a clip may be this much larger than the person; beyond, the clip is split
-SNAP = 0.05  # a crop this close to the picture's shorter side takes that side
-OVERHANG = 0.1  # a crop larger than the shorter side by at most this share is shrunk to it, not padded
+AUDIENCE, STILL, PARTLY = "audience", "static picture", "head beyond the picture's edge"
+SHORT, NO_FACE, NO_HAND = "usable stretch too short", "face not seen", "no hand seen"
+UNDECODED = "no picture decodes"
+CROWD = 4  # faces; from this many on, it is the audience that is shown
+STILL_SECONDS = 2.0  # nobody who speaks keeps still for so long; a slide or a photo does
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,6 @@ class Rejected(Stretch):
 
 
 @dataclass(frozen=True)
-class Crop:
-    """A square of the talk's picture; may reach over its edge, where it is filled with the edge's colour."""
-
-    x: int
-    y: int
-    side: int
-
-
-@dataclass(frozen=True)
 class PlannedClip(Stretch):
     crop: Crop
 
@@ -66,7 +59,8 @@ class Evidence:
     height: int
     shots: Sequence[int]  # first frame of every shot but the first
     speech: Sequence[tuple[float, float]]  # seconds, ordered, apart
-    sightings: Mapping[int, Sighting]  # by frame
+    sightings: Mapping[int, Sighting]  # by frame, in order
+    decoded: int | None = None  # frames that have a picture, where some at the end have none
 
 
 def plan_clips(evidence: Evidence, config: CutConfig) -> tuple[list[PlannedClip], list[Rejected]]:
@@ -79,10 +73,11 @@ def plan_clips(evidence: Evidence, config: CutConfig) -> tuple[list[PlannedClip]
     longest = max(math.floor(config.max_seconds * config.fps), shortest)
     clips: list[PlannedClip] = []
     for run in _runs(reasons, shot):
-        for part in _split_wandering(run, evidence, config):
+        for part in _split_wandering(run, evidence, shortest):
             for piece in _split_long(part, shortest, longest, pauses(evidence.speech, config.fps)):
-                if len(piece) < shortest:
-                    reasons[piece.start : piece.end] = f"{SHORT}: below {config.min_seconds:g} s"
+                reason = f"{SHORT}: below {config.min_seconds:g} s" if len(piece) < shortest else _hidden(evidence, piece, config)
+                if reason:
+                    reasons[piece.start : piece.end] = reason
                 else:
                     crop = crop_box(_boxes(evidence, piece), evidence.width, evidence.height, config.box_margin)
                     clips.append(PlannedClip(piece.start, piece.end, crop))
@@ -97,22 +92,13 @@ def rejected_stretches(reasons: NDArray[Any]) -> list[Rejected]:
     return [Rejected(a, b, reasons[a]) for a, b in pairwise(edges) if a < b and reasons[a]]
 
 
-def crop_box(boxes: Sequence[Box], width: int, height: int, margin: float) -> Crop:
-    """The square round a person seen in `boxes`: nine tenths of their edges, plus `margin` of the longer side each way.
-
-    Margins never reach over the picture's edge, the person's box may: then the square is padded, away from the person.
-    """
-    edges = np.array(boxes, np.float64).reshape(-1, 4)
-    if not len(edges):
-        raise ValueError("crop_box: expected at least one box, got none")
-    x0, y0 = np.percentile(edges[:, :2], 10, axis=0)
-    x1, y1 = np.percentile(edges[:, 2:], 90, axis=0)
-    longer, shorter_side = max(x1 - x0, y1 - y0), min(width, height)
-    side = min(longer * (1 + 2 * margin), max(longer, shorter_side))
-    if (1 - SNAP) * shorter_side <= side <= (1 + OVERHANG) * shorter_side:
-        side = shorter_side
-    side = max(round(side), 2)
-    return Crop(_place(x0, x1, side, width), _place(y0, y1, side, height), side)
+def heard(speech: Sequence[tuple[float, float]], frames: int, config: CutConfig) -> NDArray[np.bool_]:
+    """Whether each of `frames` frames lies in speech or in one of its short gaps. [frames]"""
+    out = np.zeros(frames, bool)
+    for start, end in speech:  # widened by half a gap each way: shorter gaps close
+        begin = max(math.floor((start - config.speech_gap / 2) * config.fps), 0)
+        out[begin : math.ceil((end + config.speech_gap / 2) * config.fps)] = True
+    return out
 
 
 def pauses(speech: Sequence[tuple[float, float]], fps: Fraction) -> list[int]:
@@ -122,14 +108,13 @@ def pauses(speech: Sequence[tuple[float, float]], fps: Fraction) -> list[int]:
 
 def _reasons(evidence: Evidence, shot: NDArray[np.int64], config: CutConfig) -> NDArray[Any]:
     """Why each frame cannot be used, '' where it can. [frames] of str."""
-    heard = np.zeros(evidence.frames, bool)
-    for start, end in evidence.speech:  # widened by half a gap each way: shorter gaps close
-        begin = max(math.floor((start - config.speech_gap / 2) * config.fps), 0)
-        heard[begin : math.ceil((end + config.speech_gap / 2) * config.fps)] = True
+    spoken = heard(evidence.speech, evidence.frames, config)
     seen, sample = _seen(evidence, shot, config)
-    reasons = np.where(heard, seen, NO_SPEECH).astype(object)
-    for run in _runs(np.where(heard, "", NO_SPEECH), shot):
+    reasons = np.where(spoken, seen, NO_SPEECH).astype(object)
+    for run in _runs(np.where(spoken, "", NO_SPEECH), shot):
         _forgive(reasons, sample, run, config.min_person_share)
+    if evidence.decoded is not None:
+        reasons[evidence.decoded :] = UNDECODED
     return reasons
 
 
@@ -141,6 +126,7 @@ def _seen(evidence: Evidence, shot: NDArray[np.int64], config: CutConfig) -> tup
         frames = np.flatnonzero(shot == index)
         nearest[frames] = _closest(sampled[shot[sampled] == index], frames)
     verdicts = {int(s): _verdict(evidence.sightings[int(s)], evidence.height, config) for s in sampled}
+    verdicts |= dict.fromkeys(_still(evidence, shot, config), STILL)
     return np.array([verdicts.get(n, NO_PERSON) for n in nearest.tolist()], dtype=object), nearest
 
 
@@ -151,11 +137,45 @@ def _closest(points: NDArray[np.int64], frames: NDArray[np.int64]) -> NDArray[np
 
 
 def _verdict(sighting: Sighting, height: int, config: CutConfig) -> str:
+    small = sighting.box is None or sighting.box[3] - sighting.box[1] < config.min_person_height * height
+    if sighting.crowd >= CROWD and (small or sighting.people > 1):
+        return AUDIENCE
     if sighting.people > 1:
         return SEVERAL
     if sighting.box is None:
         return NO_PERSON
-    return SMALL if sighting.box[3] - sighting.box[1] < config.min_person_height * height else ""
+    if small:
+        return SMALL
+    return "" if sighting.whole else PARTLY
+
+
+def _still(evidence: Evidence, shot: NDArray[np.int64], config: CutConfig) -> list[int]:
+    """Samples of stretches in which nothing moves for `STILL_SECONDS` or longer."""
+    found: list[int] = []
+    row: list[int] = []  # the sample that the others are the same as, and they
+    before = None
+    for frame, sighting in [*evidence.sightings.items(), (evidence.frames, Sighting(None))]:
+        if sighting.still and before is not None and frame < evidence.frames and shot[frame] == shot[before]:
+            row = [*(row or [before]), frame]
+        else:
+            if row and row[-1] - row[0] >= STILL_SECONDS * config.fps:
+                found += row
+            row = []
+        before = frame
+    return found
+
+
+def _hidden(evidence: Evidence, piece: Stretch, config: CutConfig) -> str:
+    """Why a stretch shows too little of the person, '' where it shows enough."""
+    seen = [s for _, s in _inside(evidence, piece) if s.box is not None]
+    if not seen:
+        return ""
+    faces, hands = (sum(found) / len(seen) for found in ([s.face for s in seen], [s.hands > 0 for s in seen]))
+    if faces < config.min_face_share:
+        return f"{NO_FACE} in {config.min_face_share:g} of the time"
+    if hands < config.min_hand_share:
+        return f"{NO_HAND} in {config.min_hand_share:g} of the time"
+    return ""
 
 
 def _forgive(reasons: NDArray[Any], sample: NDArray[np.int64], run: Stretch, min_share: float) -> None:
@@ -163,14 +183,13 @@ def _forgive(reasons: NDArray[Any], sample: NDArray[np.int64], run: Stretch, min
 
     Two misses in a row part the run: the person was away.
     """
-    inside, inside_samples = reasons[run.start : run.end], sample[run.start : run.end]
-    frames_of = {int(s): inside_samples == s for s in np.unique(inside_samples)}
-    good = [not inside[where].any() for where in frames_of.values()]
-    wheres = list(frames_of.values())
+    inside, nearest = reasons[run.start : run.end], sample[run.start : run.end]
+    edges = [0, *(np.flatnonzero(np.diff(nearest)) + 1).tolist(), len(nearest)]
+    spans = [slice(a, b) for a, b in pairwise(edges)]  # the frames that each sample speaks for
+    good = [not inside[span].any() for span in spans]
     for first, last in _without_gaps(good):
         if sum(good[first:last]) >= min_share * (last - first):
-            for where in wheres[first:last]:
-                inside[where] = ""
+            inside[spans[first].start : spans[last - 1].stop] = ""
 
 
 def _without_gaps(good: list[bool]) -> list[tuple[int, int]]:
@@ -191,30 +210,35 @@ def _runs(reasons: NDArray[Any], shot: NDArray[np.int64]) -> list[Stretch]:
     return [Stretch(a, b) for a, b in pairwise(edges) if a < b and key[a] >= 0]
 
 
+def _inside(evidence: Evidence, stretch: Stretch) -> list[tuple[int, Sighting]]:
+    """The samples of a stretch, with their frames."""
+    frames = list(evidence.sightings)
+    return [(f, evidence.sightings[f]) for f in frames[bisect_left(frames, stretch.start) : bisect_left(frames, stretch.end)]]
+
+
 def _boxes(evidence: Evidence, stretch: Stretch) -> list[Box]:
     """Boxes of the person in a stretch, from the nearest sample where none lies inside."""
-    found = {f: s.box for f, s in sorted(evidence.sightings.items()) if s.box is not None and s.people <= 1}
-    inside = [box for frame, box in found.items() if stretch.start <= frame < stretch.end]
+    inside = [s.box for _, s in _inside(evidence, stretch) if s.box is not None and s.people <= 1]
+    if inside:
+        return inside
     middle = (stretch.start + stretch.end) / 2
-    return inside or [found[min(found, key=lambda f: abs(f - middle))]]
+    found = {f: s.box for f, s in evidence.sightings.items() if s.box is not None and s.people <= 1}
+    return [found[min(found, key=lambda f: abs(f - middle))]]
 
 
-def _split_wandering(run: Stretch, evidence: Evidence, config: CutConfig) -> list[Stretch]:
-    """Parts in which one crop holds the person without making it small."""
-    parts, start = [], run.start
-    boxes: list[Box] = []
-    for frame in sorted(f for f in evidence.sightings if run.start <= f < run.end):
-        box = evidence.sightings[frame].box
-        if box is None or evidence.sightings[frame].people > 1:
-            continue
-        edges = np.array([*boxes, box])
-        sides = np.maximum(edges[:, 2] - edges[:, 0], edges[:, 3] - edges[:, 1])
-        union = max(edges[:, 2].max() - edges[:, 0].min(), edges[:, 3].max() - edges[:, 1].min())
-        if boxes and union > WANDER * np.median(sides):
-            parts.append(Stretch(start, frame))
-            start, boxes = frame, []
-        boxes.append(box)
-    return [*parts, Stretch(start, run.end)]
+def _split_wandering(run: Stretch, evidence: Evidence, shortest: int) -> list[Stretch]:
+    """Parts in which one crop holds the person without making it small, and no one else takes the person's place.
+
+    A part that would be too short begins earlier where that is possible.
+    """
+    seen = [(f, s.box) for f, s in _inside(evidence, run) if s.box is not None and s.people <= 1]
+    edges = [run.start, *(seen[i][0] for i in wander([box for _, box in seen])), run.end]
+    for index in range(len(edges) - 2, 0, -1):
+        earlier = edges[index + 1] - shortest
+        if edges[index - 1] + shortest <= earlier < edges[index]:
+            boxes = [box for frame, box in seen if earlier <= frame < edges[index + 1]]
+            edges[index] = earlier if fit_one_crop(boxes) else edges[index]
+    return [Stretch(a, b) for a, b in pairwise(edges)]
 
 
 def _split_long(part: Stretch, shortest: int, longest: int, breaks: Sequence[int]) -> list[Stretch]:
@@ -234,14 +258,3 @@ def _split_long(part: Stretch, shortest: int, longest: int, breaks: Sequence[int
         pieces.append(Stretch(start, cut))
         start = cut
     return [*pieces, Stretch(start, part.end)]
-
-
-def _place(low: float, high: float, side: int, size: int) -> int:
-    """Where a span of `side` round low..high begins: inside 0..size if it fits, else padded away from the person."""
-    centred = round((low + high - side) / 2)
-    if side <= size:
-        return int(np.clip(centred, 0, size - side))
-    at_start, at_end = low <= 2, high >= size - 2
-    if at_start != at_end:
-        return 0 if at_start else size - side
-    return int(np.clip(centred, size - side, 0))

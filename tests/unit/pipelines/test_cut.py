@@ -11,6 +11,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from scipy.signal import lfilter
@@ -31,12 +32,19 @@ class GreenFinder:
             return Sighting(None)
         return Sighting((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1), 1, 1.0)
 
+    def close(self) -> None: ...
+
 
 class GreenMasker:
     name = "green"
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         return green(picture).astype(np.float32)
+
+    def follow(self, pictures):
+        return map(self, pictures)
+
+    def close(self) -> None: ...
 
 
 def green(picture: np.ndarray) -> np.ndarray:
@@ -191,7 +199,8 @@ def test_without_speech_there_is_no_clip(config, store, green_person, sound, rea
     assert f"{reason} 3 s" in record.reason
     assert "\n" not in record.reason
     listed = json.loads((store.talk(talk) / "rejected.json").read_text())
-    assert listed == [{"start": 0.0, "end": 3.0, "reason": reason}]
+    assert listed == [{"start": 0.0, "end": 3.0, "reason": reason, "picture": 0}]
+    assert (store.talk(talk) / "rejected_preview.png").is_file()
 
 
 def test_without_a_person_there_is_no_clip(config, store):
@@ -200,7 +209,7 @@ def test_without_a_person_there_is_no_clip(config, store):
     media.write_video(store.inbox / "a.mp4", pictures, RATE, speech(3.0))
     talk, record = cut_file(config, store, "a.mp4")
     assert record.status == "rejected"
-    assert "no person 3 s" in record.reason
+    assert "static picture 3 s" in record.reason
     assert_covers(covered(store, talk), 3.0)
 
 
@@ -236,6 +245,43 @@ def test_masks_are_smoothed_over_time_and_lose_specks():
         np.testing.assert_array_equal(mask, steady > 0.5 if index != 2 else np.zeros_like(mask))
     assert list(smooth_masks([])) == []
     np.testing.assert_array_equal(next(smooth_masks([steady])), steady > 0.5)
+
+
+def test_boxes_of_masks_are_steady_and_bridge_gaps():
+    boxes = np.tile(np.array([10, 20, 30, 40], np.float32), (40, 1))
+    boxes[7], boxes[20:22] = (0, 0, 60, 60), np.nan
+    np.testing.assert_allclose(clips.smooth_boxes(boxes), np.tile([[10, 20, 30, 40]], (40, 1)))
+
+
+def test_the_masker_follows_someone_and_finds_nobody_on_a_wall():
+    talk = Path(ingest.SAMPLES) / "speaker15_radio.mp4"
+    pictures = [p[::2, ::2].copy() for p in media.frames(talk, RATE, 2.0, 2.32)]
+    masker = MediapipeMasker()
+    together = list(masker.follow(pictures))
+    assert [p.shape for p in together] == [(256, 256)] * 8
+    assert all(0.2 < (p > 0.5).mean() < 0.6 for p in together)
+    alone = masker(pictures[0])
+    assert ((alone > 0.5) != (together[0] > 0.5)).mean() < 0.02
+    again = list(masker.follow(pictures))
+    assert all((a == b).all() for a, b in zip(together, again, strict=True))
+    assert (masker(np.full((120, 90, 3), 128, np.uint8)) > 0.5).mean() < 0.1
+    assert list(masker.follow([])) == []
+    masker.close()
+
+
+def test_every_rejected_stretch_has_a_picture(config, store, green_person):
+    pictures = [figure(i / 25, there=i < 100, shade=60) for i in range(200)]
+    media.write_video(store.inbox / "a.mp4", pictures, RATE, np.concatenate([speech(6.0), np.zeros(32000, np.float32)]))
+    talk, record = cut_file(config, store, "a.mp4")
+    assert record.status == "ok", record.reason
+    rows = json.loads((store.talk(talk) / "rejected.json").read_text())
+    assert [r["picture"] for r in rows] == list(range(len(rows)))
+    sheet = cv2.imread(record.facts["rejected_preview"])
+    assert sheet.shape[1] == len(rows) * 160
+    for number, row in enumerate(rows):  # the wall's grain, not the grey of a missing picture
+        part = sheet[:100, number * 160 : (number + 1) * 160]
+        assert 40 < np.median(part) < 80, row
+        assert part.std() > 1, row
 
 
 def test_silero_hears_speech_and_leaves_threads_alone():

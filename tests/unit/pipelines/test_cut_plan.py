@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -10,11 +12,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.schema import CutConfig
-from pipelines.cut_plan import NO_PERSON, NO_SPEECH, SEVERAL, SHORT, SMALL, Evidence, crop_box, plan_clips
+from pipelines.cut_crops import crop_box, wander
+from pipelines.cut_plan import (
+    AUDIENCE,
+    NO_FACE,
+    NO_HAND,
+    NO_PERSON,
+    NO_SPEECH,
+    PARTLY,
+    SEVERAL,
+    SHORT,
+    SMALL,
+    STILL,
+    UNDECODED,
+    Evidence,
+    plan_clips,
+)
 from pipelines.person import Sighting
 
 CONFIG = CutConfig(max_seconds=6.0)
 HERE = Sighting((100.0, 60.0, 240.0, 288.0), 1, 0.9)
+PHOTO = Sighting(HERE.box, 1, 0.9, still=True)
+CROWDED = Sighting(None, 1, 0.0, crowd=6)
+HEADLESS = Sighting(HERE.box, 1, 0.9, whole=False)
 NOBODY, TWO, FAR = Sighting(None), Sighting(HERE.box, 2, 0.9), Sighting((150.0, 100.0, 170.0, 160.0), 1, 0.9)
 
 
@@ -47,7 +67,10 @@ def test_shots_part_clips_and_short_ones_are_rejected():
     assert [(r.start, r.end, r.reason) for r in rejected] == [(75, 100, f"{SHORT}: below 2 s")]
 
 
-@pytest.mark.parametrize(("sighting", "reason"), [(NOBODY, NO_PERSON), (TWO, SEVERAL), (FAR, SMALL)])
+REJECTED = [(NOBODY, NO_PERSON), (TWO, SEVERAL), (FAR, SMALL), (CROWDED, AUDIENCE), (HEADLESS, PARTLY)]
+
+
+@pytest.mark.parametrize(("sighting", "reason"), REJECTED)
 def test_what_is_seen_decides(sighting, reason):
     clips, rejected = plan_clips(evidence(9.0, seen=lambda t: sighting if 3 < t < 5 else HERE), CONFIG)
     assert len(clips) == 2
@@ -58,6 +81,45 @@ def test_what_is_seen_decides(sighting, reason):
     clips, rejected = plan_clips(evidence(5.0, seen=lambda t: sighting), CONFIG)
     assert clips == []
     assert [(r.start, r.end, r.reason) for r in rejected] == [(0, 125, reason)]
+
+
+def test_a_photo_is_no_speaker_but_a_moment_of_stillness_is():
+    clips, rejected = plan_clips(evidence(12.0, seen=lambda t: PHOTO if 4 < t < 7 else HERE), CONFIG)
+    assert {r.reason for r in rejected} == {STILL}
+    assert spans(rejected)[0] == pytest.approx((3.6, 7.2), abs=0.3)  # from the sample that nothing changed after
+    clips, rejected = plan_clips(evidence(6.0, seen=lambda t: PHOTO if 2 < t < 3.5 else HERE), CONFIG)
+    assert (spans(clips), rejected) == ([(0.0, 6.0)], [])
+
+
+def test_face_and_hand_must_be_seen_for_a_share_of_a_clip():
+    seen = lambda t: Sighting(HERE.box, 1, 0.9, face=t < 3, hands=int(t < 2))  # noqa: E731
+    talk = evidence(6.0, seen=seen)
+    kept = lambda **settings: len(plan_clips(talk, CutConfig(**settings))[0])  # noqa: E731
+    assert kept(min_face_share=0.4, min_hand_share=0.3) == 1
+    for asked, reason in (({"min_face_share": 0.6}, NO_FACE), ({"min_face_share": 0.4, "min_hand_share": 0.4}, NO_HAND)):
+        clips, rejected = plan_clips(talk, CutConfig(**asked))
+        assert clips == []
+        assert [(r.start, r.end, r.reason.startswith(reason)) for r in rejected] == [(0, 150, True)]
+
+
+def test_what_does_not_decode_is_accounted_for():
+    talk = dataclasses.replace(evidence(6.0), decoded=100)
+    clips, rejected = plan_clips(talk, CONFIG)
+    assert spans(clips) == [(0.0, 4.0)]
+    assert [(r.start, r.end, r.reason) for r in rejected] == [(100, 150, UNDECODED)]
+
+
+def test_someone_elsewhere_is_someone_else():
+    left, right = (100.0, 60.0, 180.0, 280.0), (300.0, 60.0, 380.0, 280.0)
+    assert wander([left] * 5 + [right] * 5) == [5]
+    assert wander([left] * 4 + [right] + [left] * 4) == []  # a lone mistake
+
+
+def test_an_hour_is_planned_in_seconds():
+    start = time.process_time()
+    clips, _ = plan_clips(evidence(3600.0), CONFIG)
+    assert len(clips) == 600
+    assert time.process_time() - start < 10  # it takes one
 
 
 def test_a_single_miss_is_forgiven_but_not_many():

@@ -1,0 +1,128 @@
+"""Going through a talk once: where its shots begin, whom samples of its pictures show, and what stands still.
+
+What is kept of an hour is small: a few numbers and a small JPEG for each sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.schema import CutConfig
+from pipelines import media
+from pipelines.ahead import ahead
+from pipelines.cut_plan import Evidence, Stretch
+from pipelines.media import Picture
+from pipelines.person import Box, Finder, Sighting
+from pipelines.progress import progress
+from pipelines.rejected import shrink
+
+SHOT_WIDTH = 256  # pixels; shots are found in pictures of this width
+BLOCK = 8  # pixels of those pictures; motion is the mean change of a block
+STILL = 3.0  # grey levels that some block must change by more than most do
+JPEG_QUALITY = 70
+
+
+@dataclass
+class Thumbnails:
+    """Small pictures of a talk by frame, packed as JPEG."""
+
+    packed: dict[int, bytes] = field(default_factory=dict)
+
+    def keep(self, frame: int, picture: Picture) -> None:
+        done, jpeg = cv2.imencode(".jpg", shrink(picture)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        assert done, "a small picture could not be packed"
+        self.packed[frame] = jpeg.tobytes()
+
+    def of(self, stretch: Stretch) -> Picture | None:
+        """The picture nearest to the middle of a stretch, of those inside it."""
+        inside = [f for f in self.packed if stretch.start <= f < stretch.end]
+        if not inside:
+            return None
+        nearest = min(inside, key=lambda f: abs(2 * f - stretch.start - stretch.end))
+        jpeg = np.frombuffer(self.packed[nearest], np.uint8)
+        return np.ascontiguousarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[..., ::-1]).astype(np.uint8)
+
+
+def look(
+    video: Path, speech: list[tuple[float, float]], config: CutConfig, finder: Finder, thumbnails: Thumbnails | None = None
+) -> Evidence:
+    """Shot boundaries at every frame; people `probe_fps` times a second where somebody speaks."""
+    from scenedetect import ContentDetector, FrameTimecode
+
+    rate = float(config.fps)
+    detector = ContentDetector(threshold=config.shot_threshold)
+    step = max(round(config.fps / Fraction(config.probe_fps)), 1)
+    spoken = _Spoken(speech, config)
+    shots: set[int] = set()
+    sightings: dict[int, Sighting] = {}
+    before: tuple[NDArray[np.float32], Sighting] | None = None
+    count = height = width = 0
+    for picture in progress(ahead(media.frames(video, config.fps)), f"looking through {video.name}"):
+        height, width = picture.shape[:2]
+        small_size = SHOT_WIDTH, max(round(SHOT_WIDTH * height / width), 1)
+        small = np.ascontiguousarray(cv2.resize(picture, small_size, interpolation=cv2.INTER_AREA)[..., ::-1])
+        cuts = detector.process_frame(FrameTimecode(count, rate), small)
+        shots.update(c.frame_num for c in cuts)
+        if cuts or count % step == step // 2:
+            if thumbnails is not None:
+                thumbnails.keep(count, picture)
+            if spoken(count):
+                grey = _blocks(small)
+                sightings[count] = _sight(finder, picture, grey, before)
+                before = grey, sightings[count]
+        count += 1
+    shots.update(c.frame_num for c in detector.post_process(FrameTimecode(count, rate)))
+    return Evidence(count, width, height, sorted(shots), speech, sightings)
+
+
+@dataclass
+class _Spoken:
+    """Whether a frame lies in speech or in one of its gaps; asked in order."""
+
+    speech: list[tuple[float, float]]
+    config: CutConfig
+    index: int = 0
+
+    def __call__(self, frame: int) -> bool:
+        time, reach = frame / float(self.config.fps), self.config.speech_gap / 2 + 1 / float(self.config.probe_fps)
+        while self.index < len(self.speech) and self.speech[self.index][1] + reach < time:
+            self.index += 1
+        return self.index < len(self.speech) and self.speech[self.index][0] - reach <= time
+
+
+def _sight(finder: Finder, picture: Picture, grey: NDArray[np.float32], before: tuple[NDArray[np.float32], Sighting] | None) -> Sighting:
+    if before is None or before[0].shape != grey.shape:
+        return finder(picture)
+    if before[1].box is None and not moved(before[0], grey):  # the same slide: nobody has come
+        return replace(before[1], still=True)
+    sighting = finder(picture)
+    where = None if sighting.box is None else _in_blocks(sighting.box, picture.shape[1], grey.shape)
+    return replace(sighting, still=not moved(before[0], grey, where))
+
+
+def moved(before: NDArray[np.float32], after: NDArray[np.float32], where: tuple[slice, slice] | None = None) -> bool:
+    """Whether something moves between two pictures [H, W, 3] levels at blocks' size, in the part `where` of them.
+
+    Noise and a fade change all blocks alike, a person some of them.
+    """
+    change = np.abs(after - before).max(-1)
+    change = change if where is None else change[where]
+    return bool(change.size and change.max() - np.median(change) > STILL)
+
+
+def _blocks(small: Picture) -> NDArray[np.float32]:
+    height, width = small.shape[:2]
+    size = max(width // BLOCK, 1), max(height // BLOCK, 1)
+    return np.asarray(cv2.resize(small.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _in_blocks(box: Box, width: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    scale = shape[1] / width
+    x0, y0, x1, y1 = (value * scale for value in box)
+    return slice(int(y0), int(np.ceil(y1))), slice(int(x0), int(np.ceil(x1)))
