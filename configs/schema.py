@@ -55,10 +55,9 @@ class CutConfig(Section):
 
 
 class FitConfig(Section):
-    iterations: tuple[int, int, int, int] = Field((60, 150, 120, 170), description="Adam steps of the four stages: camera and root, body and face, hands, all")
+    iterations: tuple[int, int, int, int] = Field((8, 6, 4, 3), description="steps of the four stages: few frames, body; few frames, all; every frame, annealed; every frame, settled")
     window: int = Field(500, description="longest stretch fitted at once, frames")
-    learning_rate: float = Field(8e-3, description="Adam step size")
-    focal_prior: float = Field(1.6, description="initial focal length, fraction of the image's longer side")
+    focal_prior: float = Field(1.8, description="initial focal length, fraction of the image's longer side")
 
 
 class AudioConfig(Section):

@@ -1,31 +1,35 @@
 """The energy of the body fit: landmarks in the picture, directions of bones, priors, smoothness.
 
-Terms are in units of half a squared standard deviation, summed over landmarks and averaged over frames. World axes are
-the body's (y up); the camera sits at the origin and looks along -z.
+Terms are in units of half a squared standard deviation, summed over landmarks and frames; each is a sum of squares, so
+that the energy comes with its normal equations. World axes are the body's (y up); the camera sits at the origin and
+looks along -z.
 
-Axis legend: `T` frames, `J` joints (55), `K` landmarks, `D` bones.
+Axis legend: `T` frames, `J` joints (55), `K` landmarks, `L` limbs, `A` pose coordinates, `D` unknowns of a frame
+(pose coordinates, translation, expression), `S` shared ones (betas, log focal length).
 """
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import roma
 import torch
 from torch import Tensor
 
 from model import fit_priors as priors
 from model.body import Body
-from model.fit_layout import BODY_PART, FACE_PART, HAND_BONE_SIGMA, HAND_BONES, HANDS_PART, Layout, Observations
-from model.types import SmplxParams
+from model.fit_layout import HANDS_PART, LANDMARKS, Layout, Observations, joint_points, stack
+from model.fit_points import Carrier
+from model.fit_solver import NormalEquations, Smoothness
+from model.types import JOINTS, SmplxParams
 
 CAMERA_AXES = (1.0, -1.0, -1.0)  # world → OpenCV camera, and back
 HAND_WEIGHT = 0.5
-SMOOTH_PLACES_WEIGHT = 0.3
 NEGATIVE_EXPRESSION_WEIGHT = 10.0
 DIRECTION_SCALE = 3.0  # the robust scale of directions gets no narrower
 NEAREST = 0.1  # metres; points nearer to the camera's plane are taken to lie there
+CHUNK = 48  # frames linearised at once
+BETAS, EXPRESSIONS, SHARED = 10, 10, 11
 
 
 def geman_mcclure(squared: Tensor, scale: float) -> Tensor:
@@ -33,15 +37,23 @@ def geman_mcclure(squared: Tensor, scale: float) -> Tensor:
     return scale**2 * squared / (scale**2 + squared)
 
 
-def landmarks(body: Body, layout: Layout, params: SmplxParams) -> tuple[Tensor, Tensor]:
-    """Posed joints [T, J, 3] and landmarks [T, K, 3], world."""
-    rotations = roma.rotvec_to_rotmat(params.full_pose)
-    coefficients = params.shape_coefficients
-    joints, transforms = body.kinematics(rotations, coefficients, params.transl)
-    rest = body.shaped(layout.points, rotations, coefficients)
-    blend = torch.einsum("kj,tjc->tkc", layout.points.weights, transforms.flatten(2)).unflatten(2, (3, 4))
-    # products and sums, not one small matrix product per point: half the time on a CPU
-    return joints, (blend[..., :3] * rest[:, :, None]).sum(-1) + blend[..., 3]
+def robust_weight(squared: Tensor, scale: float) -> Tensor:
+    """Derivative of `geman_mcclure` by the squared residual."""
+    return (scale**2 / (scale**2 + squared)).square()
+
+
+@dataclass
+class State:
+    """Where the fit is."""
+
+    pose: Tensor  # [T, 55, 3]
+    transl: Tensor  # [T, 3]
+    expression: Tensor  # [T, 10]
+    betas: Tensor  # [10]
+    log_focal: Tensor  # [1] relative to the first guess
+
+    def params(self) -> SmplxParams:
+        return SmplxParams.from_pose(self.pose, self.betas.expand(len(self.pose), -1), self.expression, self.transl)
 
 
 def project(points: Tensor, focal: Tensor | float, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -52,82 +64,171 @@ def project(points: Tensor, focal: Tensor | float, size: tuple[int, int]) -> tup
 
 
 class Energy:
-    """The energy of bodies [T] given what is seen of them [T]."""
+    """The energy of bodies [T] given what is seen of them [T], as a function of the chosen pose coordinates."""
 
-    def __init__(self, body: Body, layout: Layout, seen: Observations, unipolar_expression: bool):
-        self.body, self.layout, self.seen = body, layout, seen
-        self.unipolar_expression = unipolar_expression
-        self.pose_mean, self.pose_sigma = priors.pose_prior()
-        self.pose_smooth, self.place_smooth = priors.acceleration_sigma(seen.fps)
-        self.expression_smooth = priors.EXPRESSION_ACCELERATION * (priors.REFERENCE_FPS / seen.fps) ** 2
-        self.bone_starts, self.bone_ends = torch.tensor(HAND_BONES).T
+    def __init__(
+        self,
+        body: Body,
+        layout: Layout,
+        seen: Observations,
+        coordinates: Tensor,  # [A, 2] joint and axis of the angles that may change
+        focal_start: float,  # pixels
+        unipolar_expression: bool,
+        hands: bool = True,
+        shape_frames: float = priors.SHAPE_FRAMES,
+    ):
+        self.layout, self.seen, self.coordinates, self.focal_start = layout, seen, coordinates, focal_start
+        ends = layout.limb.flatten()
+        self.carrier = Carrier(body, stack([layout.points, joint_points(body, ends)]), coordinates)
+        self.unipolar = unipolar_expression
+        self.flat = coordinates[:, 0] * 3 + coordinates[:, 1]
+        mean, sigma = priors.pose_prior()
+        self.mean, self.precision = mean.flatten()[self.flat], sigma.flatten()[self.flat] ** -2
+        self.low, self.high = (x.flatten()[self.flat] for x in priors.joint_limits())
+        self.weights = seen.weights.clone()
+        self.weights[:, HANDS_PART] *= HAND_WEIGHT if hands else 0.0
+        self.shape_frames = shape_frames
+        smooth = priors.acceleration_sigma(seen.fps).flatten()[self.flat]
+        rate = (priors.REFERENCE_FPS / seen.fps) ** 2
+        place = torch.tensor(priors.PLACE_ACCELERATION) * rate
+        face = torch.full((EXPRESSIONS,), priors.EXPRESSION_ACCELERATION * rate)
+        self.smoothness = Smoothness(len(seen), torch.cat([smooth, place, face]))
 
-    def __call__(self, params: SmplxParams, log_focal: Tensor, focal: Tensor, stage: int, scale: float) -> Tensor:
-        """One number. Stages 0: trunk and limbs in the picture; 1: also face, bone directions; 2 and 3: also hands.
+    def unknowns(self, state: State) -> Tensor:  # [T, D]
+        return torch.cat([state.pose.flatten(1)[:, self.flat], state.transl, state.expression], 1)
 
-        `focal` in pixels, `log_focal` its logarithm relative to the first guess; `scale` of the robust loss.
-        """
-        pose = params.full_pose
-        joints, marks = landmarks(self.body, self.layout, params)
-        error = geman_mcclure(self.squared(marks, focal), scale) * self.seen.weights
-        direction_scale = max(DIRECTION_SCALE, scale)
-        total = self._prior(params, pose, log_focal) + self._smoothness(pose, joints, params.expression)
-        total = total + error[:, BODY_PART].sum(1).mean()
-        if stage >= 1:
-            total = total + error[:, FACE_PART].sum(1).mean() + self._limb_directions(joints, direction_scale)
-        if stage >= 2:
-            hands = error[:, HANDS_PART].sum(1).mean() + self._hand_directions(marks, direction_scale)
-            total = total + HAND_WEIGHT * hands
-        return total
+    def moved(self, state: State, step: Tensor, shared: Tensor) -> State:  # [T, D], [S]
+        count = len(self.flat)
+        pose = state.pose.flatten(1).clone()
+        pose[:, self.flat] += step[:, :count]
+        return State(
+            pose.unflatten(1, (JOINTS, 3)), state.transl + step[:, count : count + 3],
+            state.expression + step[:, count + 3 :], state.betas + shared[:BETAS], state.log_focal + shared[BETAS:],
+        )  # fmt: skip
+
+    def focal(self, state: State) -> Tensor:
+        return self.focal_start * state.log_focal.exp()
+
+    def value(self, state: State, scale: float) -> float:
+        """The energy; `scale` of the robust loss."""
+        points = self.carrier.place(state.params())
+        squared = self.squared(points[:, :LANDMARKS], self.focal(state))
+        limbs = (self._limbs(points)[0] / self.layout.limb_sigma[:, None]).square().sum(-1)
+        wide = max(DIRECTION_SCALE, scale)
+        data = (geman_mcclure(squared, scale) * self.weights).sum()
+        data = data + (geman_mcclure(limbs, wide) * self.seen.limb_weights).sum()
+        x = self.unknowns(state)
+        angles, face = x[:, : len(self.flat)], state.expression
+        prior = 0.5 * ((angles - self.mean).square() * self.precision).sum()
+        prior = prior + 0.5 * (face / priors.EXPRESSION_SIGMA).square().sum()
+        prior = prior + self._excess(angles).square().sum() / priors.HINGE_SIGMA**2
+        if self.unipolar:
+            prior = prior + NEGATIVE_EXPRESSION_WEIGHT * torch.relu(-face).square().sum()
+        shape = (state.betas / priors.SHAPE_SIGMA).square().sum() + (state.log_focal / priors.LOG_FOCAL_SIGMA).square().sum()
+        return float(data + prior + 0.5 * self.shape_frames * shape + self.smoothness.energy(x))
 
     def squared(self, marks: Tensor, focal: Tensor) -> Tensor:  # [T, K, 3] → [T, K]
         """Squared distance in the picture, carried to the person's depth in metres, over the landmark's variance."""
         pixels, depth = project(marks, focal, self.seen.size)
-        metres_per_pixel = (depth.mean(1, keepdim=True) / focal).detach()
+        metres_per_pixel = depth.mean(1, keepdim=True) / focal
         return (pixels - self.seen.points).square().sum(-1) * metres_per_pixel**2 / self.layout.sigma**2
 
-    def residual(self, params: SmplxParams, focal: Tensor) -> Tensor:  # [T, K]
+    def residual(self, state: State) -> Tensor:  # [T, K]
         """Distance in the picture at the person's depth, metres; NaN where unseen."""
-        marks = landmarks(self.body, self.layout, params)[1]
-        distance = self.squared(marks, focal).sqrt() * self.layout.sigma
+        marks = self.carrier.place(state.params())[:, :LANDMARKS]
+        distance = self.squared(marks, self.focal(state)).sqrt() * self.layout.sigma
         return torch.where(self.seen.weights > 0, distance, torch.nan)
 
-    def _limb_directions(self, joints: Tensor, scale: float) -> Tensor:
-        bones = joints[:, self.layout.limb[:, 1]] - joints[:, self.layout.limb[:, 0]]
-        off = (bones / bones.norm(dim=-1, keepdim=True) - self.seen.limbs).square().sum(-1) / self.layout.limb_sigma**2
-        return (geman_mcclure(off, scale) * self.seen.limb_weights).sum(1).mean()
+    def equations(self, state: State, scale: float) -> NormalEquations:
+        """Normal equations of all terms but smoothness."""
+        parts = [self._linearised(state, slice(a, a + CHUNK), scale) for a in range(0, len(self.seen), CHUNK)]
+        matrix, gradient, border = (torch.cat([p[i] for p in parts]) for i in range(3))
+        shared_matrix, shared_gradient = (sum(p[i] for p in parts) for i in (3, 4))
+        count, face = len(self.flat), state.expression
+        angles = self.unknowns(state)[:, :count]
+        diagonal, slope = torch.zeros_like(gradient), torch.zeros_like(gradient)
+        excess = self._excess(angles)
+        hinge = 2 / priors.HINGE_SIGMA**2
+        diagonal[:, :count] = self.precision + hinge * (excess != 0)
+        slope[:, :count] = (angles - self.mean) * self.precision + hinge * excess
+        below = torch.relu(-face) * 2 * NEGATIVE_EXPRESSION_WEIGHT * self.unipolar
+        diagonal[:, count + 3 :] = priors.EXPRESSION_SIGMA**-2 + 2 * NEGATIVE_EXPRESSION_WEIGHT * (below > 0)
+        slope[:, count + 3 :] = face * priors.EXPRESSION_SIGMA**-2 - below
+        matrix = matrix + torch.diag_embed(diagonal)
+        sigma = torch.tensor([priors.SHAPE_SIGMA] * BETAS + [priors.LOG_FOCAL_SIGMA])
+        precision = self.shape_frames * sigma**-2
+        shared_gradient = shared_gradient + precision * torch.cat([state.betas, state.log_focal])
+        return NormalEquations(matrix, gradient + slope, border, shared_matrix + precision.diag(), shared_gradient)
 
-    def _hand_directions(self, marks: Tensor, scale: float) -> Tensor:
-        hands = marks[:, HANDS_PART].unflatten(1, (2, -1))  # [T, 2, 21, 3]
-        bones = hands[:, :, self.bone_ends] - hands[:, :, self.bone_starts]
-        bones = bones / bones.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-        off = (bones - self.seen.hand_bones).square().sum(-1) / HAND_BONE_SIGMA**2
-        return (geman_mcclure(off, scale).sum(-1) * self.seen.hand_weights).sum(1).mean()
+    def _linearised(self, state: State, part: slice, scale: float) -> tuple[Tensor, ...]:
+        seen, count = frames_of(self.seen, part), len(self.flat)
+        here = State(state.pose[part], state.transl[part], state.expression[part], state.betas, state.log_focal)
+        moved, focal = self.carrier.move(here.params()), self.focal(state)
+        frames, points = moved.points.shape[:2]
+        # columns: pose, translation, expression, betas, log focal length
+        width = count + 3 + EXPRESSIONS + SHARED
+        marks = moved.points[:, :LANDMARKS]
+        pixels, depth = project(marks, focal, seen.size)
+        away = depth.mean(1, keepdim=True)
+        ray = (pixels - torch.tensor(seen.size) / 2) / focal  # [T, K, 2]
+        # rows of the picture: d pixel = focal / depth (d xy - ray dz), world axes
+        lens = torch.zeros(frames, LANDMARKS, 2, 3)
+        lens[..., 0, 0], lens[..., 1, 1], lens[..., 2] = 1.0, -1.0, ray
+        unit = away / self.layout.sigma  # [T, K] metres per unit of ray, over sigma
+        lens = lens * (unit / depth)[..., None, None]
+        error = (pixels - seen.points) / focal * unit[..., None]
+        squared = error.square().sum(-1)
+        root = (2 * self.weights[part] * robust_weight(squared, scale)).sqrt()
+        limb, turn = self._limbs(moved.points, part)
+        off = limb / self.layout.limb_sigma[:, None]
+        limb_root = 2 * seen.limb_weights * robust_weight(off.square().sum(-1), max(DIRECTION_SCALE, scale))
+        limb_root = limb_root.sqrt()
+        turn = turn * (limb_root / self.layout.limb_sigma)[..., None, None]  # [T, L, 3, 3]
+        lens = lens * root[..., None, None]
+        point, column = self.carrier.pairs.T
+        picture = point < LANDMARKS
+        rows = torch.zeros(frames, LANDMARKS, width, 2)
+        bent = (lens[:, point[picture]] @ moved.by_pose[:, picture, :, None])[..., 0]
+        rows[:, point[picture], column[picture]] = bent
+        rows[:, :, count : count + 3] = lens.mT
+        shape = (lens @ moved.by_shape[:, :LANDMARKS]).mT
+        rows[:, :, count + 3 : count + 3 + EXPRESSIONS] = shape[:, :, BETAS:]
+        rows[:, :, count + 3 + EXPRESSIONS : -1] = shape[:, :, :BETAS]
+        rows[:, :, -1] = ray * (unit * root)[..., None]
+        ends = torch.zeros(frames, points - LANDMARKS, width, 3)
+        ends[:, point[~picture] - LANDMARKS, column[~picture]] = moved.by_pose[:, ~picture]
+        ends[:, :, count + 3 + EXPRESSIONS : -1] = moved.by_shape[:, LANDMARKS:, :, :BETAS].mT
+        limbs = (ends[:, 1::2] - ends[:, ::2]) @ turn.mT
+        jacobian = torch.cat([rows.transpose(2, 3).flatten(1, 2), limbs.transpose(2, 3).flatten(1, 2)], 1)
+        values = torch.cat([(error * root[..., None]).flatten(1), (off * limb_root[..., None]).flatten(1)], 1)
+        square = jacobian.mT @ jacobian
+        slope = (jacobian.mT @ values[..., None])[..., 0]
+        own = width - SHARED
+        return (
+            square[:, :own, :own], slope[:, :own], square[:, :own, own:], square[:, own:, own:].sum(0), slope[:, own:].sum(0)
+        )  # fmt: skip
 
-    def _prior(self, params: SmplxParams, pose: Tensor, log_focal: Tensor) -> Tensor:
-        expression = params.expression
-        angles = ((pose - self.pose_mean) / self.pose_sigma).square().sum((1, 2)).mean()
-        shape = (params.betas[0] / priors.SHAPE_SIGMA).square().sum() + (
-            log_focal / priors.LOG_FOCAL_SIGMA
-        ).square().sum()
-        face = (expression / priors.EXPRESSION_SIGMA).square().sum(1).mean()
-        limits = priors.joint_limits(pose).mean() / priors.HINGE_SIGMA**2
-        if self.unipolar_expression:
-            limits = limits + NEGATIVE_EXPRESSION_WEIGHT * torch.relu(-expression).square().sum(1).mean()
-        return 0.5 * (angles + shape + face) + limits
+    def _limbs(self, points: Tensor, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Unit directions of limbs minus the seen ones [T, L, 3], and their derivative by the limb's vector [T, L, 3, 3]."""
+        ends = points[:, LANDMARKS:]
+        bones = ends[:, 1::2] - ends[:, ::2]
+        length = bones.norm(dim=-1, keepdim=True)
+        unit = bones / length
+        turn = (torch.eye(3) - unit[..., None] * unit[..., None, :]) / length[..., None]
+        return unit - self.seen.limbs[part], turn
 
-    def _smoothness(self, pose: Tensor, joints: Tensor, expression: Tensor) -> Tensor:
-        if len(pose) < 3:
-            return pose.new_zeros(())
-        bend = lambda x: x[2:] - 2 * x[1:-1] + x[:-2]  # noqa: E731
-        angles = (bend(pose) / self.pose_smooth).square().sum((1, 2)).mean()
-        places = (bend(joints) / self.place_smooth).square().sum((1, 2)).mean()
-        face = (bend(expression) / self.expression_smooth).square().sum(1).mean()
-        return 0.5 * (angles + SMOOTH_PLACES_WEIGHT * places + face)
+    def _excess(self, angles: Tensor) -> Tensor:
+        """How far angles [T, A] are beyond their limits, with sign."""
+        return torch.relu(angles - self.high) - torch.relu(self.low - angles)
+
+
+def frames_of(observations: Observations, part: slice) -> Observations:
+    """A stretch, or each n-th frame; `fps` stays as it is."""
+    values = ((f.name, getattr(observations, f.name)) for f in fields(observations))
+    cut: dict[str, Any] = {name: value[part] for name, value in values if isinstance(value, Tensor)}
+    return replace(observations, **cut)
 
 
 def every(observations: Observations, step: int) -> Observations:
     """Each `step`-th frame."""
-    values = ((f.name, getattr(observations, f.name)) for f in fields(observations))
-    cut: dict[str, Any] = {name: value[::step] for name, value in values if isinstance(value, Tensor)}
-    return replace(observations, fps=observations.fps / step, **cut)
+    return replace(frames_of(observations, slice(None, None, step)), fps=observations.fps / step)

@@ -26,8 +26,8 @@ _BODY: dict[int, tuple[str, float]] = {  # pose landmark → joint or named vert
     29: ("LHeel", 0.04), 30: ("RHeel", 0.04), 31: ("LBigToe", 0.05), 32: ("RBigToe", 0.05), 7: ("lear", 0.04),
     8: ("rear", 0.04),
 }  # fmt: skip
-_LIMBS: tuple[tuple[int, int, float], ...] = (  # bones as pose landmarks, and how far mediapipe's direction is off
-    (11, 12, 0.15), (11, 13, 0.2), (13, 15, 0.45), (12, 14, 0.2), (14, 16, 0.45), (23, 11, 0.1), (24, 12, 0.1),
+LIMBS: tuple[tuple[int, int, float], ...] = (  # bones as pose landmarks, and how far mediapipe's direction is off
+    (11, 12, 0.15), (11, 13, 0.12), (13, 15, 0.1), (12, 14, 0.12), (14, 16, 0.1), (23, 11, 0.1), (24, 12, 0.1),
     (23, 24, 0.15), (23, 25, 0.4), (25, 27, 0.4), (24, 26, 0.4), (26, 28, 0.4),
 )  # fmt: skip
 HAND_BONES = tuple((0 if k % 4 == 1 else k - 1, k) for k in range(1, 21)) + ((5, 17),)
@@ -111,15 +111,15 @@ class Observations:
 
 def make_layout(body: Body, face: FaceEmbedding, offsets: Tensor | None = None) -> Layout:
     """`offsets` [BODY + 2·21, 3]: from the body's point to where the detector puts the landmark, in template space."""
-    named = _stack([_named_point(body, name) for name in (*BODY_NAMES, *HAND_NAMES)])
+    named = stack([_named_point(body, name) for name in (*BODY_NAMES, *HAND_NAMES)])
     skin = body.surface(face.faces[FACE_SUBSET,], face.barycentric[FACE_SUBSET,])
     skin.rest += torch.from_numpy(face.offset)[FACE_SUBSET,].to(skin.rest)
     if offsets is not None:
         named.rest += offsets.to(named.rest)
     sigma = [s for _, s in _BODY.values()] + [HAND_SIGMA] * (2 * HAND_COUNT) + [FACE_SIGMA] * len(FACE_SUBSET)
-    ends = [[joint_index(_BODY[i][0]), joint_index(_BODY[j][0])] for i, j, _ in _LIMBS]
-    limb_sigma = torch.tensor([s for _, _, s in _LIMBS])
-    return Layout(_stack([named, skin]), torch.tensor(sigma), torch.tensor(ends), limb_sigma)
+    ends = [[joint_index(_BODY[i][0]), joint_index(_BODY[j][0])] for i, j, _ in LIMBS]
+    limb_sigma = torch.tensor([s for _, _, s in LIMBS])
+    return Layout(stack([named, skin]), torch.tensor(sigma), torch.tensor(ends), limb_sigma)
 
 
 def observe(
@@ -142,7 +142,7 @@ def observe(
     points = torch.cat([body[:, ids, :2], hands[..., :2].flatten(1, 2), f32(face)[:, FACE_SUBSET, :2]], 1)
     fixed = torch.cat([_hand_weights(), _hand_weights(), _face_weights()]).expand(frames, -1)
     weights = torch.cat([sure[:, ids], fixed], 1) * ~points[..., 0].isnan()
-    starts, ends = [i for i, _, _ in _LIMBS], [j for _, j, _ in _LIMBS]
+    starts, ends = [i for i, _, _ in LIMBS], [j for _, j, _ in LIMBS]
     both = torch.minimum(f32(visibility)[:, starts], f32(visibility)[:, ends])
     bone = lambda x, i, j: _unit(x[..., j, :] - x[..., i, :]) * torch.tensor([1.0, -1.0, -1.0])  # noqa: E731
     hand_starts, hand_ends = [i for i, _ in HAND_BONES], [j for _, j in HAND_BONES]
@@ -172,18 +172,22 @@ def _unit(x: Tensor) -> Tensor:
     return (x / x.norm(dim=-1, keepdim=True).clamp(min=1e-6)).nan_to_num()
 
 
+def joint_points(body: Body, joints: Tensor) -> SurfacePoints:
+    """Joints [N] as points [N] that the skeleton carries."""
+    alone = torch.nn.functional.one_hot(joints, JOINTS).float()
+    dirs = PoseDirs(body.pose_features, body.pose_points[:0], body.pose_basis[:, :0])
+    return SurfacePoints(body.joint_template[joints], body.joint_dirs[joints], dirs, alone)
+
+
 def _named_point(body: Body, name: str) -> SurfacePoints:
     """A joint or one of smplx's named vertices as a point [1] that the skeleton carries."""
     if name in JOINT_NAMES:
-        joint = joint_index(name)
-        alone = torch.nn.functional.one_hot(torch.tensor([joint]), JOINTS).float()
-        dirs = PoseDirs(body.pose_features, body.pose_points[:0], body.pose_basis[:, :0])
-        return SurfacePoints(body.joint_template[[joint]], body.joint_dirs[[joint]], dirs, alone)
+        return joint_points(body, torch.tensor([joint_index(name)]))
     face, corner = (torch.as_tensor(body.faces) == vertex_ids["smplx"][name]).nonzero()[0]
     return body.surface(face[None], torch.nn.functional.one_hot(corner[None], 3).float())
 
 
-def _stack(parts: list[SurfacePoints]) -> SurfacePoints:
+def stack(parts: list[SurfacePoints]) -> SurfacePoints:
     join = lambda name, dim: torch.cat([getattr(p, name) for p in parts], dim)  # noqa: E731
     has_pose_dirs = parts[0].pose_dirs.shape[0] > 0
     pose_dirs = join("pose_dirs", 1) if has_pose_dirs else parts[0].pose_dirs

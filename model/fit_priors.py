@@ -34,15 +34,17 @@ _LEFT_MEAN: dict[str, tuple[float, float, float]] = {
     **{f"thumb{k}": (0.0, 0.15, 0.0) for k in (1, 2, 3)},
 }  # fmt: skip
 _ACCELERATION: dict[str, float] = {  # of the pose, per frame squared at 25 frames/s
-    "{s}_shoulder": 0.05, "{s}_elbow": 0.05, "{s}_wrist": 0.05, "jaw": 0.08, "{s}_eye_smplhf": 0.1,
+    "pelvis": 0.005, "spine1": 0.003, "spine2": 0.003, "spine3": 0.003, "neck": 0.008, "head": 0.012,
+    "{s}_collar": 0.008, "{s}_shoulder": 0.025, "{s}_elbow": 0.03, "{s}_wrist": 0.05, "jaw": 0.08, "{s}_eye_smplhf": 0.1,
     **{f"{{s}}_{finger}{k}": 0.06 for finger in (*FINGERS, "thumb") for k in (1, 2, 3)},
 }  # fmt: skip
-_TRUNK = ("pelvis", "spine1", "spine2", "spine3", "neck", "head", "{s}_collar", "{s}_hip")
 
 SHAPE_SIGMA = 2.2  # of betas; wider than the model's own 1, for few landmarks speak of shape
 EXPRESSION_SIGMA = 0.7
 EXPRESSION_ACCELERATION = 0.15  # per frame squared at 25 frames/s
-LOG_FOCAL_SIGMA = 0.25
+LOG_FOCAL_SIGMA = 0.1
+SHAPE_FRAMES = 100.0  # how many frames the prior of shape and focal length weighs as much as
+PLACE_ACCELERATION = (0.0007, 0.0007, 0.0007)  # metres per frame squared at 25 frames/s: right, up, depth
 HINGE_SIGMA = 0.05  # softness of the joint limits
 
 
@@ -63,27 +65,25 @@ def pose_prior() -> tuple[Tensor, Tensor]:
     return mean, sigma
 
 
-def acceleration_sigma(fps: float) -> tuple[Tensor, Tensor]:
-    """Standard deviations of second differences over frames: angles [J, 1] and joint positions [J, 1] (metres)."""
-    angles, places = torch.full((JOINTS, 1), 0.02), torch.full((JOINTS, 1), 0.006)
+def acceleration_sigma(fps: float) -> Tensor:  # [J, 3]
+    """Standard deviations of the angles' second differences over frames."""
+    angles = torch.full((JOINTS, 3), 0.02)
     for name, value in _ACCELERATION.items():
         for joint in _both_sides(name):
             angles[joint] = value
-    places[[joint for name in _TRUNK for joint in _both_sides(name)]] = 0.002
-    scale = (REFERENCE_FPS / fps) ** 2
-    return angles * scale, places * scale
+    return angles * (REFERENCE_FPS / fps) ** 2
 
 
-def joint_limits(pose: Tensor) -> Tensor:  # [T, J, 3] → [T]
-    """Squared excess over hinge limits: elbows and knees do not bend backwards, fingers -9°..97°, the jaw 0..29°."""
-    left_elbow, right_elbow = (pose[:, joint_index(f"{s}_elbow"), 1] for s in ("left", "right"))
-    knees = pose[:, [joint_index("left_knee"), joint_index("right_knee")], 0]
-    jaw = pose[:, joint_index("jaw"), 0]
+def joint_limits() -> tuple[Tensor, Tensor]:
+    """Least and greatest angles [J, 3]: elbows and knees do not bend backwards, fingers -9°..97°, the jaw 0..29°."""
+    low, high = torch.full((JOINTS, 3), -torch.inf), torch.full((JOINTS, 3), torch.inf)
+    high[joint_index("left_elbow"), 1], low[joint_index("right_elbow"), 1] = -0.02, 0.02
+    low[[joint_index("left_knee"), joint_index("right_knee")], 0] = 0.0
+    low[joint_index("jaw"), 0], high[joint_index("jaw"), 0] = 0.0, 0.5
     # four fingers of three joints each; thumbs have no hinge here
-    bend = torch.cat([-pose[:, 25:37, 2], pose[:, 40:52, 2]], 1)
-    over = lambda x: torch.relu(x).square()  # noqa: E731
-    limbs = over(left_elbow + 0.02) + over(0.02 - right_elbow) + over(-knees).sum(1)
-    return limbs + (over(-0.15 - bend) + over(bend - 1.7)).sum(1) + over(-jaw) + over(jaw - 0.5)
+    low[25:37, 2], high[25:37, 2] = -1.7, 0.15
+    low[40:52, 2], high[40:52, 2] = -0.15, 1.7
+    return low, high
 
 
 def _both_sides(name: str) -> list[int]:

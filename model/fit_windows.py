@@ -6,15 +6,15 @@ Axis legend: `T` frames, `K` landmarks.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import roma
 import torch
 from torch import Tensor
 
 from model.body import Body
+from model.fit_energy import frames_of
 from model.fit_layout import Layout, Observations
 from model.fitting import FitOptions, FitResult, FixedShape, fit
 from model.types import SmplxParams
@@ -39,7 +39,7 @@ def fit_long(
     fixed: FixedShape | None = None
     for done, index in enumerate(order):
         tell = None if on_step is None else _shifted(on_step, done * steps, len(spans) * steps)
-        result = fit(body, layout, frames_of(observations, *spans[index]), options, fixed, tell)
+        result = fit(body, layout, frames_of(observations, slice(*spans[index])), options, fixed, tell)
         fixed = fixed or FixedShape(result.params.betas[0], result.focal)
         results[index] = result
     whole = results[0]
@@ -59,12 +59,6 @@ def plan_windows(frames: int, window: int, overlap: int = OVERLAP) -> list[tuple
     return [(a, b + overlap) for a, b in pairwise(starts)]
 
 
-def frames_of(observations: Observations, start: int, end: int) -> Observations:
-    values = ((f.name, getattr(observations, f.name)) for f in fields(observations))
-    cut: dict[str, Any] = {name: value[start:end] for name, value in values if isinstance(value, Tensor)}
-    return replace(observations, **cut)
-
-
 def join(before: FitResult, after: FitResult, overlap: int) -> FitResult:
     """Two fits whose last and first `overlap` frames are the same ones; there the one fades into the other."""
     weight = (torch.arange(overlap) + 1) / (overlap + 1)
@@ -73,9 +67,7 @@ def join(before: FitResult, after: FitResult, overlap: int) -> FitResult:
     turns = [roma.rotvec_to_unitquat(x.full_pose).flatten(0, 1) for x in (tail, head)]
     step = weight[:, None].expand(-1, tail.full_pose.shape[1]).flatten()
     blend = roma.unitquat_to_rotvec(_slerp(turns[0], turns[1], step)).unflatten(0, (overlap, -1))
-    shared = SmplxParams.from_pose(
-        blend, mix(tail.betas, head.betas), mix(tail.expression, head.expression), mix(tail.transl, head.transl)
-    )
+    shared = SmplxParams.from_pose(blend, mix(tail.betas, head.betas), mix(tail.expression, head.expression), mix(tail.transl, head.transl))
     params = SmplxParams.cat([before.params[:-overlap], shared, after.params[overlap:]])
     half = overlap // 2
     residual = torch.cat([before.residual[: len(before.residual) - overlap + half], after.residual[half:]])

@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from configs.schema import Config
 from model.body import Body
+from model.fit_arms import ArmDirections
 from model.fit_layout import BODY_PART, FACE_PART, UPPER_LIMBS, Layout, Observations, make_layout, observe
 from model.fit_offsets import calibrated_offsets
 from model.fit_windows import fit_long
@@ -37,11 +39,12 @@ from pipelines.progress import progress
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, writing
 
 STAGE, LANDMARK_STAGE = "clip_fits", "landmarks"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 LANDMARK_VERSION = "1"
 LEAST_FOUND = 0.5  # share of a clip's frames in which a body must be found
 RESIDUAL_SCALE = 0.06  # metres; a frame whose landmarks are off by this much has half the confidence
 PREVIEW_FRAMES, PREVIEW_SIZE = 6, 320
+ARMS = Path(str(resources.files("samples"))) / "body" / "arm_directions.npz"
 OUTPUTS = ("fit.npz", "fit_preview.png", "landmarks.npz")
 
 
@@ -52,6 +55,7 @@ class FitBody:
     body: Body
     layout: Layout
     embedded: bool
+    arms: ArmDirections
 
 
 def fit_talk(config: Config, store: Store, talk_id: str) -> Record:
@@ -91,17 +95,18 @@ def load_fit_body(config: Config) -> FitBody:
     embedded = body_files.is_embedded(digest)
     offsets = calibrated_offsets() if embedded else None  # they were measured on the embedded body's joints
     layout = make_layout(body, body_files.face_embedding(body, digest), offsets)
-    return FitBody(body, layout, embedded)
+    return FitBody(body, layout, embedded, ArmDirections.load(ARMS))
 
 
 def fit_landmarks(config: Config, fitted: FitBody, found: Landmarks, talk: str = "clip") -> FitResult:
     """Landmarks [T] → SMPL-X and camera, in windows of `config.fit.window` frames."""
     settings = config.fit
-    options = FitOptions(settings.iterations, settings.learning_rate, settings.focal_prior, fitted.embedded)
+    options = FitOptions(settings.iterations, settings.focal_prior, fitted.embedded)
     with Progress(transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(f"fit {talk}", total=None)
         tell = lambda done, total: bar.update(task, completed=done, total=total)  # noqa: E731
-        return fit_long(fitted.body, fitted.layout, observations(found), options, settings.window, tell)
+        seen = fitted.arms.correct(observations(found), found.pose, found.pose_world)
+        return fit_long(fitted.body, fitted.layout, seen, options, settings.window, tell)
 
 
 def observations(found: Landmarks) -> Observations:
@@ -144,9 +149,7 @@ def _fit_clip(config: Config, store: Store, talk_id: str, clip_id: str, load: An
         found.save(folder / "landmarks.npz")
         return {"frames": len(found), **found.found()}
 
-    landmarks = store.once(
-        LANDMARK_STAGE, unit, LANDMARK_VERSION, hash_json([digest, rate]), [folder / "landmarks.npz"], find
-    )
+    landmarks = store.once(LANDMARK_STAGE, unit, LANDMARK_VERSION, hash_json([digest, rate]), [folder / "landmarks.npz"], find)
 
     def work() -> dict[str, Any]:
         found = Landmarks.load(folder / "landmarks.npz")

@@ -1,15 +1,15 @@
 """Measure where mediapipe puts body and hand landmarks: `python -m samples.build_fit_offsets` prints the tables.
 
-People other than the embedded talks' speakers (other seeds, other motion) are drawn from cameras in front of them; the
-offset of each landmark from the body's own point is solved by least squares over all frames, left and right as mirror
-images. Needs espeak-ng.
+People other than the embedded talks' speakers (other seeds, other motion) are drawn, some 15 s each; the offset
+of each landmark from the body's own point is solved by least squares over all frames, left and right as mirror images.
+Needs espeak-ng.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -27,39 +27,40 @@ from model.mesh_raster import render_mesh
 from model.types import Camera, SmplxParams
 from pipelines.body import body_hash, face_embedding
 from pipelines.fit import observations
-from pipelines.landmarks import detect
+from pipelines.landmarks import Landmarks, detect
 from samples.builders.backdrops import backdrop
-from samples.builders.cast import TALKS
-from samples.builders.people import embedded_body, make_person
+from samples.builders.people import Person, embedded_body, make_person
 from samples.builders.plan import TalkPlan
-from samples.builders.scene import Sensor, Stand, camera_of, lights_of
-from samples.builders.talks import SIZE, make_score, perform
+from samples.builders.scene import Sensor, Stand, camera_of, lights_of, tint_of
+from samples.builders.talks import make_score, perform, plan_talk
 
 STEP = 2  # every other frame is drawn
+FPS, SIDE = Fraction(25), 384  # frames per second of the talk, pixels
+FIRST_SEED = 30_001
+FULL_BODY = 7  # every seventh person is seen whole
 FARTHEST = 0.08  # metres; landmarks that are further off are mistakes
-RIDGE = 0.1  # per frame, against directions in which the offset is not seen
+RIDGE = 0.03  # per frame, against directions in which the offset is not seen
 
 
-def stranger(talk: TalkPlan, number: int) -> TalkPlan:
-    """A talk by somebody else: looks, motion and camera differ."""
-    shot = replace(talk.shot, yaw=talk.shot.yaw + 0.25 * (-1) ** number, height=talk.shot.height + 0.06 * (number % 3 - 1))
-    return replace(talk, seed=300 + number, look=300 + number, shot=shot)
+def strangers(people: int, frames: int) -> Iterator[tuple[Landmarks, SmplxParams, Camera]]:
+    """What the detector finds of speakers who are in no embedded talk, the parameters [T] they show, and the camera."""
+    for seed in range(FIRST_SEED, FIRST_SEED + people):
+        talk = plan_talk(seed, seconds=8.0, fps=FPS, framing="full" if seed % FULL_BODY == 0 else "half")
+        person = make_person(talk.look)
+        params = perform(make_score(talk), talk.take, person.betas.numpy())[10 : 10 + STEP * frames : STEP]
+        stand = Stand.of(person)
+        camera = camera_of(talk.shot, stand, SIDE)
+        yield detect(pictures(talk, person, stand, params, camera), FPS / STEP), params, camera
 
 
-def draw(talk: TalkPlan, frames: int) -> tuple[list[NDArray[np.uint8]], SmplxParams, Camera]:
-    """Pictures, the parameters [T] that they show, and the camera."""
-    person = make_person(talk.look)
-    params = perform(make_score(talk), betas=person.betas.numpy())[: STEP * frames : STEP]
-    camera = camera_of(talk.shot, Stand.of(person), SIZE)
-    background, sensor = backdrop(talk.shot, SIZE, talk.seed), Sensor(SIZE, talk.seed)
+def pictures(talk: TalkPlan, person: Person, stand: Stand, params: SmplxParams, camera: Camera) -> Iterator[NDArray[np.uint8]]:
+    background = backdrop(talk.shot, SIDE, talk.seed, camera, stand.floor)
+    sensor, lights = Sensor(SIDE, talk.seed, tint_of(talk.shot)), lights_of(talk.shot)
     look: dict[str, Any] = {"texture": person.texture, "uv": person.uv, "uv_faces": person.uv_faces}
-
-    def pictures() -> Iterator[NDArray[np.uint8]]:
-        for index, vertices in enumerate(track(person.vertices(params), talk.id, transient=True)):
-            seen = render_mesh(vertices, person.faces, camera, background=background, lights=lights_of(talk.shot), **look)
-            yield sensor.develop(seen.rgb, index)
-
-    return list(pictures()), params, camera
+    for index in range(len(params.transl)):
+        vertices = person.vertices(params[index : index + 1])[0]
+        seen = render_mesh(vertices, person.faces, camera, background=background, lights=lights, **look)
+        yield sensor.develop(seen.rgb, index)
 
 
 def equations(body: Body, layout: Layout, params: SmplxParams, camera: Camera, seen: Observations) -> tuple[Tensor, Tensor]:
@@ -83,14 +84,12 @@ def equations(body: Body, layout: Layout, params: SmplxParams, camera: Camera, s
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure landmark offsets.")
     parser.add_argument("--frames", type=int, default=60, help="frames drawn per person")
-    parser.add_argument("--people", type=int, default=len(TALKS), help="people drawn")
+    parser.add_argument("--people", type=int, default=60, help="people drawn")
     options = parser.parse_args()
     body = embedded_body()
     layout = make_layout(body, face_embedding(body, body_hash(Config.model_validate({}))))
     left, right = torch.zeros(len(layout.sigma), 3, 3), torch.zeros(len(layout.sigma), 3)
-    for number, talk in enumerate(TALKS[: options.people]):
-        pictures, params, camera = draw(stranger(talk, number), options.frames)
-        found = detect(pictures, talk.fps / STEP)
+    for found, params, camera in track(strangers(options.people, options.frames), total=options.people):
         a, b = equations(body, layout, params, camera, observations(found))
         left, right = left + a, right + b
     for title, names, start in (("_BODY", BODY_NAMES, 0), ("_HAND", HAND_NAMES, len(BODY_NAMES))):
