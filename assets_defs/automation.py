@@ -5,12 +5,14 @@ Training is started by a person or by the schedule (off until switched on), neve
 
 import json
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 from dagster import (
     AssetKey,
     AssetSelection,
+    BetaWarning,
     DagsterInstance,
     DefaultScheduleStatus,
     DefaultSensorStatus,
@@ -24,14 +26,19 @@ from dagster import (
     sensor,
 )
 
+from assets_defs.backfill import backfill_job, bring_talks_up_to_date
 from assets_defs.lineage import external_inputs, hash_external, input_tags, talk_source, was_rejected, why_stale
 from assets_defs.resources import Settings
 from assets_defs.talks import TALKS, talk_videos
 from configs.schema import Config
 from pipelines.store import Store, hash_json
 
+# Dagster copies a sensor of two jobs with its (empty) `owners`, and would tell every command that these are in beta.
+warnings.filterwarnings("ignore", message="Parameter `owners`", category=BetaWarning)
+
 TALK_ASSETS = ("talk_videos", "talk_clips", "clip_fits", "clip_audio_features")
 LOOKED_AT_ONCE = 300  # talks asked about in one tick, which may last a minute; the rest follow at the next
+MANY = 30  # from so many new talks on, one run takes them all
 SHARDS = ("talk_shards", "scan_shards", "idol_shards")
 
 talk_job = define_asset_job(
@@ -47,9 +54,9 @@ refresh_job = define_asset_job(
 )
 
 
-@sensor(job=talk_job, minimum_interval_seconds=30, default_status=DefaultSensorStatus.RUNNING)
+@sensor(jobs=[talk_job, backfill_job], minimum_interval_seconds=30, default_status=DefaultSensorStatus.RUNNING)
 def inbox_sensor(context: SensorEvaluationContext, settings: Settings) -> SensorResult:
-    """Adds a partition for each new file of the inbox and runs the talk assets for it alone.
+    """Adds a partition for each new file of the inbox and runs the talk assets for it alone (for `MANY`, all in one run).
 
     The run key holds the file's content hash: a changed file runs again, a touched or already judged one does not. The
     cursor holds the keys of the talks looked at, so that a tick asks the instance only about new ones.
@@ -75,12 +82,20 @@ def inbox_sensor(context: SensorEvaluationContext, settings: Settings) -> Sensor
             if looked > LOOKED_AT_ONCE:
                 continue
             if needs_run(context.instance, graph, talk, external):
-                requests.append(RunRequest(run_key=key, partition_key=talk))
+                requests.append(RunRequest(run_key=key, partition_key=talk, job_name=talk_job.name))
         seen[talk] = key
     new = [talk for talk in seen if talk not in known]
     skip = None if requests else SkipReason(f"nothing new among {len(videos)} talks in {store.inbox}")
     added = [TALKS.build_add_request(new)] if new else []
+    if len(requests) >= MANY:
+        requests = [_one_run(requests)]
     return SensorResult(requests, skip, cursor=json.dumps(seen), dynamic_partitions_requests=added)
+
+
+def _one_run(requests: list[RunRequest]) -> RunRequest:
+    talks = [str(request.partition_key) for request in requests]
+    run_config = {"ops": {bring_talks_up_to_date.name: {"config": {"talks": talks}}}}
+    return RunRequest(run_key=hash_json([request.run_key for request in requests]), run_config=run_config, job_name=backfill_job.name)
 
 
 def needs_run(instance: DagsterInstance, graph: Any, talk: str, external: str) -> bool:

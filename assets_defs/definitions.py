@@ -6,6 +6,7 @@ from dagster import Definitions, multiprocess_executor
 
 from assets_defs import baseline, body, evaluation, scans, talks, training
 from assets_defs.automation import inbox_sensor, refresh_job, refresh_schedule, talk_job
+from assets_defs.backfill import backfill_job
 from assets_defs.checks import CHECKS
 from assets_defs.resources import Settings
 
@@ -33,7 +34,7 @@ ASSETS = [
 defs = Definitions(
     assets=ASSETS,
     asset_checks=CHECKS,
-    jobs=[talk_job, refresh_job],
+    jobs=[talk_job, backfill_job, refresh_job],
     sensors=[inbox_sensor],
     schedules=[refresh_schedule],
     resources={"settings": Settings()},

@@ -21,7 +21,6 @@ from typing import Annotated, Any
 
 import typer
 from dagster import (
-    AssetCheckSeverity,
     AssetKey,
     AssetRecordsFilter,
     DagsterInstance,
@@ -33,20 +32,26 @@ from dagster import (
     RunsFilter,
     logger,
 )
-from dagster._core.event_api import PartitionKeyFilter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
 from assets_defs.definitions import ASSETS, CHECKS
-from assets_defs.lineage import DATA_VERSION_TAG, external_inputs, materialization_tags, was_rejected, why_stale
+from assets_defs.lineage import (
+    DATA_VERSION_TAG,
+    PROCESS_TAG,
+    external_inputs,
+    failed_checks,
+    materialization_tags,
+    was_rejected,
+    why_stale,
+)
 from assets_defs.resources import CONFIG_VARIABLE, DEFAULT_CONFIG, ROOT, Settings, config_path
 from assets_defs.talks import TALKS
 from configs.schema import Config
 from pipelines.store import Store
 
 MODULE = "assets_defs.definitions"
-PROCESS_TAG = "speech_avatar/process"
 
 
 @dataclass
@@ -203,16 +208,6 @@ def _checked(instance: DagsterInstance, graph: Any, key: AssetKey, talk: str | N
     """State and line of a materialised asset whose blocking checks failed; empty where they hold."""
     failed = failed_checks(instance, graph, key, talk)
     return ("check failed", f"blocking check failed: {', '.join(failed)}") if failed else ("", "")
-
-
-def failed_checks(instance: DagsterInstance, graph: Any, key: AssetKey, talk: str | None) -> list[str]:
-    """Blocking checks of the asset (and talk) whose newest result is a failure."""
-    checks = sorted(graph.get(key).check_keys, key=str)
-    only = PartitionKeyFilter(key=talk)
-    newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks, partition_filter=only)
-    evaluations = [record.evaluation for record in newest.values() if record.evaluation]
-    bad = [e for e in evaluations if not e.passed and e.blocking and e.severity == AssetCheckSeverity.ERROR]
-    return [e.check_name for e in bad]
 
 
 def summary(instance: DagsterInstance, outcomes: dict[str, Outcome]) -> Table:

@@ -14,7 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance
+from dagster import AssetCheckSeverity, AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance
+from dagster._core.event_api import PartitionKeyFilter
 
 from configs.schema import EMBEDDED, Config
 from pipelines.store import Store, hash_file, hash_json
@@ -24,6 +25,7 @@ DATA_VERSION_TAG = "dagster/data_version"
 INPUT_TAG = "dagster/input_data_version/"
 EXTERNAL_TAG = "speech_avatar/external"
 REJECTED_TAG = "speech_avatar/rejected"
+PROCESS_TAG = "speech_avatar/process"  # of a run that a person waits for: the id of its process
 MANY_PARTITIONS = 100  # from here on Dagster notes the newest partition's version instead of a hash over all
 
 # Sections of the configuration that decide an asset's content, upstream ones apart (they act through data versions).
@@ -112,6 +114,16 @@ def materialization_tags(instance: DagsterInstance, key: AssetKey, partition: st
     records = instance.fetch_materializations(wanted, limit=1).records
     materialization = records[0].asset_materialization if records else None
     return dict(materialization.tags or {}) if materialization else None
+
+
+def failed_checks(instance: DagsterInstance, graph: Any, key: AssetKey, talk: str | None) -> list[str]:
+    """Blocking checks of the asset (and talk) whose newest result is a failure."""
+    checks = sorted(graph.get(key).check_keys, key=str)
+    only = PartitionKeyFilter(key=talk)
+    newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks, partition_filter=only)
+    evaluations = [record.evaluation for record in newest.values() if record.evaluation]
+    bad = [e for e in evaluations if not e.passed and e.blocking and e.severity == AssetCheckSeverity.ERROR]
+    return [e.check_name for e in bad]
 
 
 def _difference(

@@ -2,6 +2,7 @@
 
 A rejected record becomes `dagster.Failure` with the record's one line, and an observation that carries the same tags as
 a materialisation would, so that the demo and the sensor know that this input was judged and need not be tried again.
+Only what a stage marks `try_again` (a download that broke off) is judged anew, by a retry and by the next run.
 Nothing else is lost by it: the shards take whatever talks have clips.
 """
 
@@ -16,15 +17,35 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dagster import AssetExecutionContext, AssetObservation, DataVersion, Failure, MaterializeResult, MetadataValue
+from dagster import (
+    AssetExecutionContext,
+    AssetKey,
+    AssetObservation,
+    DagsterInstance,
+    DataVersion,
+    Failure,
+    MaterializeResult,
+    MetadataValue,
+    RetryRequested,
+)
 
-from assets_defs.lineage import CODE_VERSION_TAG, EXTERNAL_TAG, REJECTED_TAG, SETTINGS, external_inputs, input_tags
+from assets_defs.lineage import (
+    CODE_VERSION_TAG,
+    EXTERNAL_TAG,
+    PROCESS_TAG,
+    REJECTED_TAG,
+    SETTINGS,
+    external_inputs,
+    input_tags,
+)
 from assets_defs.resources import ROOT, Settings
 from configs.schema import Config
 from pipelines.store import Record, Store, hash_json
 
 PREVIEW_PIXELS = 640  # longest side of an inline picture; larger ones are shrunk, the file itself is linked
-SHOWN_APART = {"metrics", "preview", "table", "reason"}
+PHOTO_PIXELS = 1280
+RETRIES, RETRY_SECONDS = 3, 60.0  # of what may pass (downloads); the wait doubles
+SHOWN_APART = {"metrics", "preview", "pictures", "table", "reason"}
 
 
 def code_version(*modules: str) -> str:
@@ -53,7 +74,7 @@ def recorded(
     if record.status == "rejected":
         _reject(context, record, external)
     return MaterializeResult(
-        metadata={**metadata_of(record), **_settings_shown(asset, config), "run_seconds": round(wall, 3)},
+        metadata=shown_with(asset, config, record, wall),
         data_version=DataVersion(record.facts[version] if version else record.output_hash),
         tags={EXTERNAL_TAG: external},
     )
@@ -97,30 +118,61 @@ def metadata_of(record: Record) -> dict[str, Any]:
     if preview and Path(preview).is_file():
         shown["preview"] = inline_picture(Path(preview))
         shown["preview_file"] = MetadataValue.path(preview)
+    for name, path in record.facts.get("pictures", {}).items():
+        if Path(path).is_file():
+            shown[name] = inline_picture(Path(path))
     return shown
 
 
 def inline_picture(path: Path) -> MetadataValue:
-    """The picture inside the metadata, so that it shows wherever the UI runs; shrunk to `PREVIEW_PIXELS`."""
+    """The picture inside the metadata, so that it shows wherever the UI runs; shrunk to `PREVIEW_PIXELS`.
+
+    A JPEG stays one, and may be `PHOTO_PIXELS` large for as many bytes.
+    """
     from PIL import Image
 
     with Image.open(path) as picture:
+        kind = "jpeg" if picture.format == "JPEG" else "png"
+        side = PHOTO_PIXELS if kind == "jpeg" else PREVIEW_PIXELS
         small = picture.convert("RGB")
-        small.thumbnail((PREVIEW_PIXELS, PREVIEW_PIXELS))
+        small.thumbnail((side, side))
     buffer = io.BytesIO()
-    small.save(buffer, "PNG", optimize=True)
-    return MetadataValue.md(f"![{path.name}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
+    small.save(buffer, kind, optimize=True)
+    return MetadataValue.md(f"![{path.name}](data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()})")
+
+
+def shown_with(asset: str, config: Config, record: Record, wall: float) -> dict[str, Any]:
+    """All metadata of an asset's materialisation: the record's, its settings, and the seconds that this run spent."""
+    return {**metadata_of(record), **_settings_shown(asset, config), "run_seconds": round(wall, 3)}
+
+
+def provenance_tags(instance: DagsterInstance, graph: Any, key: AssetKey, talk: str | None, external: str) -> dict[str, str]:
+    """What an event was made from, as tags; Dagster adds the same to materialisations that it reports itself."""
+    version = graph.get(key).code_version or ""
+    return {EXTERNAL_TAG: external, CODE_VERSION_TAG: version, **input_tags(instance, graph, key, talk)}
+
+
+def rejection(instance: DagsterInstance, graph: Any, key: AssetKey, talk: str | None, record: Record, external: str) -> AssetObservation:
+    """The note that this input was judged and found unusable."""
+    tags = {REJECTED_TAG: "true", **provenance_tags(instance, graph, key, talk, external)}
+    return AssetObservation(key, partition=talk, metadata=metadata_of(record), tags=tags)
+
+
+def may_pass(record: Record) -> bool:
+    """Whether the same input may be usable at the next try: a server that is down, a file that still grows."""
+    return bool(record.facts.get("try_again"))
 
 
 def _reject(context: AssetExecutionContext, record: Record, external: str) -> None:
-    metadata = metadata_of(record)
+    """Errors: always one. A rejection that may pass is tried again, later, where nobody waits for the run; no other is."""
+    if may_pass(record):
+        if context.retry_number < RETRIES and PROCESS_TAG not in context.run.tags:
+            raise RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_SECONDS * 2**context.retry_number)
+        raise Failure(record.reason, metadata=metadata_of(record), allow_retries=False)
     partition = context.partition_key if context.has_partition_key else None
     graph = context.job_def.asset_layer.asset_graph
-    version = graph.get(context.asset_key).code_version or ""
-    inputs = input_tags(context.instance, graph, context.asset_key, partition)
-    tags = {EXTERNAL_TAG: external, REJECTED_TAG: "true", CODE_VERSION_TAG: version, **inputs}
-    context.log_event(AssetObservation(context.asset_key, partition=partition, metadata=metadata, tags=tags))
-    raise Failure(record.reason, metadata=metadata, allow_retries=False)
+    context.log_event(rejection(context.instance, graph, context.asset_key, partition, record, external))
+    raise Failure(record.reason, metadata=metadata_of(record), allow_retries=False)
 
 
 def _settings_shown(asset: str, config: Config) -> dict[str, Any]:

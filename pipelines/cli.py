@@ -1,4 +1,4 @@
-"""The command line, `speech-avatar`: one picture and one voice to a video; what is installed; features in between."""
+"""The command line, `speech-avatar`: one picture and one voice to a video; SMPL-X of any video; motion formats and scores."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from pipelines import cli_formats
 
 app = typer.Typer(help="Speech in, a moving, renderable 3D human out.", no_args_is_help=True, pretty_exceptions_enable=False)
 ConfigOption = Annotated[Path, typer.Option("--config", help="YAML preset; its workspace holds the checkpoints")]
@@ -36,6 +38,36 @@ def speak(
 
 
 @app.command()
+def fit(
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="any videos of a person who speaks")],
+    out: Annotated[Path, typer.Option(help="folder for the results; a second call does only what is new")],
+    config: Annotated[Path | None, typer.Option("--config", help="YAML preset: its cut, fit and body; default: theirs")] = None,
+) -> None:
+    """Fit SMPL-X to videos: for each clip a fit file, EMAGE's npz, LHM's JSON and an overlay video."""
+    from configs.schema import Config, load_config
+    from pipelines.fit_report import fit_table, left_out_table
+    from pipelines.fit_video import fit_video, log_path
+    from pipelines.progress import chatter_to
+
+    failed = False
+    for video in videos:
+        try:
+            settings = load_config(config) if config else Config.model_validate({})
+            with chatter_to(log_path(out)):
+                done = fit_video(settings, video, out, typer.echo)
+        except (ValueError, RuntimeError, OSError) as error:
+            typer.echo(f"error: {error}", err=True)
+            failed = True
+            continue
+        for table in (fit_table(done.facts), left_out_table(done.facts)):
+            if table is not None:
+                Console().print(table)
+        typer.echo(f"written to {done.folder}")
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command()
 def doctor(config: ConfigOption = Path("configs/sample.yaml")) -> None:
     """Say which real components are found and what is used instead."""
     from configs.schema import load_config
@@ -46,6 +78,8 @@ def doctor(config: ConfigOption = Path("configs/sample.yaml")) -> None:
         table.add_row(finding.component, "yes" if finding.found else "no", escape(finding.detail), escape(finding.used))
     Console().print(table)
 
+
+cli_formats.register(app)
 
 if __name__ == "__main__":
     app()

@@ -1,5 +1,6 @@
 """The inbox sensor takes a new talk, that talk alone; the schedule refreshes when data changed."""
 
+import sys
 import threading
 
 import pytest
@@ -8,6 +9,7 @@ from dagster import RunRequest, SkipReason, build_sensor_context, materialize
 from assets_defs.automation import inbox_sensor, refresh, settled
 from assets_defs.definitions import defs
 from assets_defs.resources import Settings
+from pipelines.store import Record
 
 
 def tick(bench):
@@ -95,6 +97,46 @@ def test_a_rejected_file_is_judged_once(two_talks):
     assert set(second) == {"c"}
     assert second["c"] != first["c"], "a run key stands for one content"
     assert ("clip_fits", "c") in bench.versions()
+
+
+def test_many_new_talks_are_one_run(two_talks, monkeypatch):
+    bench = two_talks
+    monkeypatch.setattr("assets_defs.automation.MANY", 3)
+    for talk in "cde":
+        bench.drop(talk)
+    context = build_sensor_context(
+        instance=bench.instance, repository_def=defs.get_repository_def(), resources={"settings": Settings()}, cursor=bench.cursor
+    )
+    result = inbox_sensor(context)
+    (request,) = result.run_requests
+    assert request.job_name == "backfill"
+    done = defs.resolve_job_def("backfill").execute_in_process(instance=bench.instance, run_config=request.run_config)
+    assert done.success
+    assert {talk for name, talk in bench.versions() if name == "clip_fits"} == set("abcde")
+    bench.cursor = result.cursor
+    assert tick(bench) == {}
+
+
+def test_only_what_may_pass_is_retried(bench, monkeypatch):
+    """A download that broke off is tried again by its run; a file that is no video, and a fault of ours, are not."""
+    monkeypatch.setattr("assets_defs.metadata.RETRY_SECONDS", 0.01)
+    ingest, tries = sys.modules["pipelines.ingest"].ingest_talk, []
+
+    def shaky(config, store, talk):
+        tries.append(talk)
+        if talk == "fault":
+            raise RuntimeError("a fault of ours")
+        if talk == "down" or (talk == "slow" and tries.count("slow") < 3):
+            return Record("ingest", talk, "1", "", "rejected", reason="server down", facts={"try_again": True})
+        return ingest(config, store, talk)
+
+    monkeypatch.setattr(sys.modules["pipelines.ingest"], "ingest_talk", shaky)
+    make(bench, "body_model")
+    for talk, kind in {"fault": "good", "down": "good", "slow": "good", "text": "bad"}.items():
+        bench.drop(talk, kind)
+    assert set(tick(bench)) == {"fault", "down", "slow", "text"}
+    assert {talk: tries.count(talk) for talk in set(tries)} == {"fault": 1, "down": 4, "slow": 3, "text": 1}
+    assert {talk for name, talk in bench.versions() if name == "clip_fits"} == {"slow"}
 
 
 def test_a_full_inbox_is_taken_in_parts(bench, monkeypatch):

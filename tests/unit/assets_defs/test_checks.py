@@ -6,7 +6,15 @@ import tarfile
 
 import numpy as np
 
-from assets_defs.checks import MAX_RESIDUAL, MIN_CONFIDENCE, _confidence, _finite_shards, _has_samples, _residuals
+from assets_defs.checks import (
+    MAX_RESIDUAL,
+    MIN_CONFIDENCE,
+    _confidence,
+    _finite_shards,
+    _has_samples,
+    _residuals,
+    _same_lengths,
+)
 from configs.schema import Config
 from pipelines.store import Store
 
@@ -53,8 +61,20 @@ def test_lost_fits_are_counted(tmp_path):
     assert not _residuals(store, []).passed
 
 
-def test_no_training_sample_is_an_error_no_held_out_one_a_warning(tmp_path):
-    for train, test, passed, severity in (([1], [1], True, "WARN"), ([1], [], False, "WARN"), ([], [1], False, "ERROR")):
+def test_an_empty_split_is_an_error_unless_none_is_asked_for(tmp_path):
+    for train, test, held_out, passed in (([1], [1], 0.3, True), ([1], [], 0.3, False), ([1], [], 0.0, True), ([], [1], 0.0, False)):
         (tmp_path / "manifest.json").write_text(json.dumps({"splits": {"train": train, "test": test}}))
-        result = _has_samples(tmp_path)
-        assert (result.passed, result.severity.value) == (passed, severity)
+        result = _has_samples(tmp_path, held_out)
+        assert (result.passed, result.severity.value) == (passed, "ERROR")
+        assert ("held_out" in (result.description or "")) == (not passed and bool(train)), "what to do is said"
+
+
+def test_a_sample_whose_parts_differ_in_length_is_found(tmp_path):
+    fit, features = npz(transl=np.zeros((4, 3))), npz(features=np.zeros((4, 8)))
+    mask, about = npz(mask=np.zeros((4, 2), np.uint8), shape=np.array([4, 4, 4])), json.dumps({"frames": 4}).encode()
+    shard(tmp_path, **{"0.fit.npz": fit, "0.features.npz": features, "0.mask.npz": mask, "0.clip.json": about, "0.clip.mp4": b"0"})
+    assert _same_lengths(tmp_path).passed
+    shard(tmp_path, **{"0.fit.npz": fit, "0.clip.json": about, "1.fit.npz": fit, "1.features.npz": npz(features=np.zeros((5, 8)))})
+    result = _same_lengths(tmp_path)
+    assert not result.passed
+    assert result.metadata["out_of_sync"].value == {"train-00000.tar/1": {"fit.npz": 4, "features.npz": 5}}
