@@ -37,6 +37,15 @@ class TalksConfig(Section):
     inbox: str = Field("inbox", description="folder watched for videos; relative paths lie in the workspace")
     include_samples: bool = Field(True, description="copy the embedded talks to the inbox when it is first used")
     default_licence: str = Field("unknown", description="licence recorded for videos that state none")
+    min_side: int = Field(64, description="shorter side of a usable picture, pixels", ge=2)
+    max_megapixels: float = Field(40.0, description="largest usable picture, megapixels (8K: 33)", gt=0)
+    download_retries: int = Field(5, description="further tries of a download that broke off", ge=0)
+    download_backoff: float = Field(2.0, description="pause before the second try, seconds; doubled each time, 60 at most", ge=0)
+    download_timeout: float = Field(30.0, description="silence after which a connection is given up, seconds", gt=0)
+    download_hours: float = Field(6.0, description="longest a download may last, hours", gt=0)
+    download_rate_mb: float | None = Field(None, description="highest rate of a download, MB/s; none: as fast as it comes", gt=0)
+    download_max_mb: float = Field(8000.0, description="largest download, MB", gt=0)
+    download_height: int = Field(1080, description="picture height preferred where a page offers several, pixels", ge=144)
 
 
 class CutConfig(Section):

@@ -1,133 +1,214 @@
 """Videos of the inbox become talks: found, checked and described, never changed.
 
-`talks.csv` in the inbox (columns file, speaker, licence, language) says who speaks; a file without a row is its own
-speaker.
+A table in the inbox (pipelines/talk_table.py) says who speaks, and names URLs; a file without a row is its own speaker.
+Whatever cannot become a talk has a record that says why. What may be otherwise the next time (a file that still
+grows, a server that is down, a full disk) is marked `try_again` in the record's facts, and is tried at the next run.
 """
 
 from __future__ import annotations
 
-import csv
-import importlib.resources
-import shutil
+import errno
+import json
+import time
 from pathlib import Path
+from typing import Any
 
-from configs.schema import Config
-from pipelines import media
-from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, safe_name, write_json, writing
+from configs.schema import Config, TalksConfig
+from pipelines import inbox, media
+from pipelines.downloads import DownloadFailed, fetch, folder_of
+from pipelines.inbox import Item
+from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json
 
 STAGE = "ingest"
-CODE_VERSION = "1"
-SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v")
-SAMPLES = Path(str(importlib.resources.files("samples"))) / "talks"
+CODE_VERSION = "2"
 STATES_LENGTH = ("mp4", "matroska", "avi")  # containers whose header says how long they are; others are estimates
 MISSING_SECONDS = 0.5  # a file that holds this much less than its header says is truncated
+LONGEST_GAP = 60.0  # seconds without a picture or sound; time stamps that jump further are wrong
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class NotNow(ValueError):
+    """The input cannot be used as it is now; the same input may be usable at the next run. No final judgement."""
 
 
 def discover(config: Config, store: Store) -> list[str]:
-    """Talk ids of all videos in the inbox, sorted; creates the inbox (with the embedded talks) at first use."""
-    return sorted(_videos(config, store))
+    """Talk ids of the inbox, sorted: videos, URLs, and what cannot become a talk; creates the inbox at first use.
+
+    Errors: ValueError where the table cannot be read.
+    """
+    return sorted(_items(config, store))
 
 
 def describe(config: Config, store: Store) -> dict[str, tuple[Path, dict[str, str]]]:
-    """Talk id → its video and its row of talks.csv: what decides how it is ingested, for those who watch the inbox."""
-    videos = _videos(config, store)
-    rows = _read_csv(store.inbox / "talks.csv")
-    return {talk_id: (path, rows.get(path.name, {})) for talk_id, path in videos.items()}
+    """Talk id → a file and a row: what decides how it is ingested, for those who watch the inbox.
+
+    The file is the video, or, where there is none in the inbox, one that says what was asked for.
+    """
+    found = {}
+    for talk, item in _items(config, store).items():
+        row = item.row.model_dump(exclude_defaults=True) if item.row is not None else {}
+        path = store.inbox / item.file
+        if item.url or item.fault:
+            path, asked = store.inside("requests", f"{talk}.json"), {**row, "fault": item.fault}
+            if not path.is_file() or path.read_text().strip() != _json(asked):
+                write_json(path, asked)
+        found[talk] = (path, row)
+    return found
 
 
 def ingest_talk(config: Config, store: Store, talk_id: str) -> Record:
     """Check one video and write `talks/<id>/talk.json`; the record is rejected where the video cannot be used.
 
-    Errors: ValueError for a talk id that no video in the inbox has.
+    Errors: ValueError for a talk id that nothing in the inbox has; InputRejected where not even the record can be kept.
     """
-    path = _videos(config, store).get(talk_id)
-    if path is None:
+    item = _items(config, store).get(talk_id)
+    if item is None:
         raise ValueError(f"talk {talk_id!r}: no video in {store.inbox} has this id; `discover` lists them")
-    row = _read_csv(store.inbox / "talks.csv").get(path.name, {})
-    sha = hash_file(path)
-    who = {
-        "speaker": row.get("speaker") or talk_id,
-        "licence": row.get("licence") or config.talks.default_licence,
-        "language": row.get("language") or "unknown",
-    }
-    target = store.talk(talk_id) / "talk.json"
+    start = time.perf_counter()
+    try:
+        return _refused(store, item) if item.fault else _ingest(config.talks, store, item)
+    except NotNow as error:
+        reason = str(error)
+    except DownloadFailed as error:
+        reason = f"{talk_id}: {error}"
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            reason = f"{talk_id}: expected room to write, got {error.strerror!r}; free some space in {store.root}"
+        else:
+            reason = f"{talk_id}: expected a file that can be read, got {error.strerror or error}; look at it and its disk"
+    _target(store, item).unlink(missing_ok=True)
+    seconds = time.perf_counter() - start
+    record = Record(STAGE, talk_id, CODE_VERSION, "", "rejected", reason=reason, seconds=seconds, facts={"try_again": True})
+    try:
+        store.write_record(record)
+    except OSError as error:
+        raise InputRejected(reason) from error
+    return record
 
-    def work() -> dict[str, object]:
-        target.unlink(missing_ok=True)
-        talk = {"talk": talk_id, "file": path.name, "sha": sha, **who, **_check(path)}
-        write_json(target, talk)
-        return talk
 
-    return store.once(STAGE, talk_id, CODE_VERSION, hash_json([path.name, sha, who]), [target], work)
-
-
-def video_path(store: Store, talk: dict[str, object]) -> Path:
-    """The inbox file that a talk.json speaks of. Errors: InputRejected where it is gone."""
-    path = store.inbox / str(talk["file"])
+def video_path(store: Store, talk: dict[str, Any]) -> Path:
+    """The video that a talk.json speaks of. Errors: InputRejected where it is gone or no longer the one ingested."""
+    name = str(talk["file"])
+    path = folder_of(store, talk["talk"]) / name if talk.get("url") else store.inbox / name
     if not path.is_file():
-        raise InputRejected(f"{path.name!r}: ingested before, but no longer in the inbox {store.inbox}")
+        place = "the downloads" if talk.get("url") else f"the inbox {store.inbox}"
+        raise InputRejected(f"{name!r}: ingested before, but no longer in {place}; ingest again")
+    if hash_file(path) != talk["sha"]:
+        raise InputRejected(f"{name!r}: expected the file that was ingested, got one that has changed since; ingest again")
     return path
 
 
-def _check(path: Path) -> dict[str, object]:
+def _items(config: Config, store: Store) -> dict[str, Item]:
+    inbox.create(config, store)
+    return inbox.items(store)
+
+
+def _target(store: Store, item: Item) -> Path:
+    return store.talk(item.talk) / "talk.json"
+
+
+def _refused(store: Store, item: Item) -> Record:
+    def work() -> dict[str, Any]:
+        _target(store, item).unlink(missing_ok=True)
+        raise InputRejected(item.fault)
+
+    return store.once(STAGE, item.talk, CODE_VERSION, hash_json(["fault", item.fault]), [], work)
+
+
+def _ingest(config: TalksConfig, store: Store, item: Item) -> Record:
+    source: dict[str, Any] = {}
+    licence = item.row.licence if item.row is not None else ""
+    if item.url:
+        download = fetch(config, folder_of(store, item.talk), item.talk, item.url)
+        path, source, licence = download.path, {"url": item.url}, licence or download.licence
+        name = path.name
+    else:
+        path, name = store.inbox / item.file, item.file
+    before = _stamp(path)
+    sha = hash_file(path)
+    row = item.row.model_dump() if item.row is not None else {}
+    who = {
+        "speaker": row.get("speaker") or item.talk,
+        "licence": licence or config.default_licence,
+        "language": row.get("language") or "unknown",
+        "split": row.get("split") or "",
+    }
+    target = _target(store, item)
+
+    def work() -> dict[str, Any]:
+        target.unlink(missing_ok=True)
+        try:
+            talk = {"talk": item.talk, "file": name, "sha": sha, **source, **who, **_check(path, config)}
+        finally:  # a file that was written to while it was read may seem broken as well
+            if _stamp(path) != before:
+                raise NotNow(f"{path.name!r}: expected a file that is whole, got one that changed while it was read; try again")
+        write_json(target, talk)
+        return talk
+
+    if _stamp(path) != before:
+        raise NotNow(f"{path.name!r}: expected a file that is whole, got one that changed while it was read; try again")
+    inputs = [name, sha, source, who, config.min_side, config.max_megapixels]
+    return store.once(STAGE, item.talk, CODE_VERSION, hash_json(inputs), [target], work)
+
+
+def _check(path: Path, config: TalksConfig) -> dict[str, Any]:
     """Facts of a usable video. Errors: InputRejected, one line, for any other file."""
+    name = repr(path.name)
     try:
         info = media.probe(path)
         if not info.has_video:
-            raise InputRejected(f"{path.name!r}: expected a video, it holds only {info.audio_codec} audio")
+            sound = f"only {info.audio_codec} audio; take the video itself"
+            kind = "pictures that cannot be decoded; convert them to H.264" if info.video_tracks else sound
+            raise InputRejected(f"{name}: expected a video, it holds {kind}")
         if not info.has_audio:
-            raise InputRejected(f"{path.name!r}: expected a video with sound, it has no audio track")
-        video_seconds, audio_seconds = media.measure(path)
+            kind = "an audio track that cannot be decoded" if info.audio_tracks else "no audio track"
+            raise InputRejected(f"{name}: expected a video with sound, it has {kind}; take a copy with sound")
+        if min(info.width, info.height) < config.min_side:
+            got = f"{info.width} × {info.height}"
+            raise InputRejected(f"{name}: expected pictures of at least {config.min_side} pixels a side, got {got}; take a larger copy")
+        if info.width * info.height > config.max_megapixels * 1e6:
+            got = f"{info.width} × {info.height}"
+            raise InputRejected(f"{name}: expected pictures of at most {config.max_megapixels:g} megapixels, got {got}; scale them down")
+        found = media.survey(path)
+        heard = media.sounds(path)
     except media.MediaError as error:
         raise InputRejected(str(error)) from error
     stated = any(kind in info.container for kind in STATES_LENGTH)
-    if stated and info.seconds - video_seconds > max(MISSING_SECONDS, 0.02 * info.seconds):
-        there = f"{video_seconds:.1f} of {info.seconds:.1f} s of video are there"
-        raise InputRejected(f"{path.name!r}: truncated, {there}; copy the file again")
+    # FFmpeg believes the header of an avi only if its end is there; the count of frames it passes on
+    seconds = max(info.seconds, float(info.frames / info.fps)) if "avi" in info.container else info.seconds
+    if stated and seconds - found.video_seconds > max(MISSING_SECONDS, 0.02 * seconds):
+        there = f"{found.video_seconds:.1f} of {seconds:.1f} s of video are there"
+        raise InputRejected(f"{name}: truncated, {there}; copy the file again")
+    if not heard:
+        raise InputRejected(f"{name}: expected a video with sound, none of its {info.audio_codec} track decodes; take another copy")
+    if found.longest_gap > LONGEST_GAP:
+        jump = f"a jump of {found.longest_gap:.0f} s in their time"
+        raise InputRejected(f"{name}: expected pictures and sound without gaps of {LONGEST_GAP:g} s, got {jump}; remux the file")
     return {
         "width": info.width,
         "height": info.height,
         "fps": str(info.fps),
-        "frames": info.frames,
-        "seconds": round(video_seconds, 3),
-        "audio_seconds": round(audio_seconds, 3),
+        "variable_rate": found.variable_rate,
+        "frames": found.pictures,
+        "seconds": round(found.video_seconds, 3),
+        "audio_seconds": round(found.audio_seconds, 3),
         "has_audio": info.has_audio,
         "sample_rate": info.sample_rate,
         "rotation": info.rotation,
         "video_codec": info.video_codec,
         "audio_codec": info.audio_codec,
+        "pixel_format": info.pixel_format,
         "container": info.container,
+        "video_tracks": info.video_tracks,
+        "audio_tracks": info.audio_tracks,
     }
 
 
-def _videos(config: Config, store: Store) -> dict[str, Path]:
-    """Talk id → file. Of files that share a stem, the first keeps it as its id and the others get their full name's."""
-    if not store.inbox.exists():
-        _create_inbox(config, store)
-    found: dict[str, Path] = {}
-    for path in sorted(store.inbox.iterdir()):
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith("."):
-            talk_id = safe_name(path.stem)
-            found[safe_name(path.name) if talk_id in found else talk_id] = path
-    return found
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Differs after every write to the file and after every other file in its place."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def _create_inbox(config: Config, store: Store) -> None:
-    samples = sorted([*SAMPLES.glob("*.mp4"), *SAMPLES.glob("talks.csv")]) if config.talks.include_samples else []
-    if config.talks.include_samples and not samples:
-        raise ValueError(f"no embedded talks in {SAMPLES}; build them, or set talks.include_samples to false")
-    with writing(store.inbox) as temporary:
-        temporary.mkdir()
-        for path in samples:
-            shutil.copyfile(path, temporary / path.name)
-
-
-def _read_csv(path: Path) -> dict[str, dict[str, str]]:
-    """Rows of talks.csv by file name. Errors: ValueError where the column `file` is missing."""
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        if "file" not in (reader.fieldnames or []):
-            raise ValueError(f"{path}: expected columns file,speaker,licence,language, got {reader.fieldnames}")
-        return {row["file"].strip(): {k: (v or "").strip() for k, v in row.items() if k} for row in reader}
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, default=str)

@@ -5,8 +5,10 @@ Use it through `pipelines.media`, which also states the conventions of time, pic
 
 from __future__ import annotations
 
+import contextlib
+import heapq
 import wave
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.media_open import MediaError, audio_stream, opened, video_stream
 from pipelines.store import writing
 
 SAMPLE_RATE = 16000  # Hz
@@ -75,6 +78,35 @@ def write_wav(path: str | Path, audio: NDArray[np.float32], sample_rate: int = S
         file.setsampwidth(2)
         file.setframerate(sample_rate)
         file.writeframes(np.round(np.clip(audio, -1, 1) * 32767).astype("<i2").tobytes())
+
+
+def join_tracks(sources: Sequence[Path], target: Path) -> None:
+    """Write the main track of each source (one with pictures, one with sound) into one mkv, as they are stored.
+
+    Errors: MediaError for a source without such a track.
+    """
+    with contextlib.ExitStack() as stack:
+        tracks = []
+        for path in sources:
+            container = stack.enter_context(opened(path))
+            stream = next((s for s in (video_stream(container), audio_stream(container)) if s is not None), None)
+            if stream is None:
+                raise MediaError(f"{path.name!r}: expected pictures or sound, found neither")
+            tracks.append((container, stream))
+        temporary = stack.enter_context(writing(target))
+        options = {"fflags": "+bitexact"}
+        joined = stack.enter_context(av.open(f"file:{temporary}", "w", format="matroska", options=options))
+
+        def packets(container: Any, stream: Any, to: Any) -> Iterator[tuple[float, Any]]:
+            for packet in container.demux(stream):
+                if packet.dts is not None:
+                    time = float(packet.dts * packet.time_base)
+                    packet.stream = to
+                    yield time, packet
+
+        added = [joined.add_stream_from_template(stream) for _, stream in tracks]
+        for _, packet in heapq.merge(*map(packets, *zip(*tracks, strict=True), added), key=lambda p: p[0]):
+            joined.mux(packet)
 
 
 class _SoundWriter:

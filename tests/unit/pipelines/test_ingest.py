@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from fractions import Fraction
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs.schema import Config
-from pipelines import ingest, media
+from pipelines import inbox, ingest, media
 from pipelines.store import Store
 
 RATE = Fraction(25)
@@ -61,8 +62,49 @@ def test_a_second_run_does_nothing_until_the_file_or_its_row_changes(config, sto
     assert ingest.ingest_talk(config, store, "a").facts["frames"] == 75
 
 
+@pytest.mark.parametrize("name", ["talks.csv", "talks.jsonl"])
+def test_both_kinds_of_table_say_the_same(config, store, name):
+    (store.inbox / "day 1").mkdir()
+    for file in ("day 1/a.dat", "b.mp4", "c.mp4"):
+        write_talk(store.inbox / file, 1.0)
+    rows = [
+        {"file": "day 1/a.dat", "speaker": "Ada, Countess", "licence": "CC0", "language": "en", "split": "test"},
+        {"file": "./b.mp4", "split": "train"},
+        {"url": "https://example.org/watch?v=1&t=2"},
+    ]
+    with (store.inbox / name).open("w", encoding="utf-8-sig") as stream:
+        if name.endswith(".csv"):
+            writer = csv.DictWriter(stream, ["split", "language", "licence", "speaker", "file", "url"])
+            writer.writeheader()
+            writer.writerows(rows)
+        else:
+            stream.writelines(json.dumps(row) + "\n" for row in rows)
+    first, second, third, web = sorted(ingest.discover(config, store), key=lambda t: (t.startswith("watch"), t))
+    facts = [ingest.ingest_talk(config, store, talk).facts for talk in (first, second, third)]
+    assert [f["speaker"] for f in facts] == ["b", "c", "Ada, Countess"]
+    assert [f["split"] for f in facts] == ["train", "", "test"]
+    assert (facts[2]["file"], facts[2]["licence"], facts[2]["language"]) == ("day 1/a.dat", "CC0", "en")
+    assert web.startswith("watch_v_1_t_2-")
+
+
+def test_what_is_described_changes_with_its_own_row_alone(config, store):
+    write_talk(store.inbox / "a.mp4", 1.0)
+
+    def seen(*rows: str) -> dict:
+        (store.inbox / "talks.csv").write_text("\n".join(["file,url,speaker", *rows]))
+        return {talk: (path.read_bytes(), row) for talk, (path, row) in ingest.describe(config, store).items()}
+
+    before = seen(",http://127.0.0.1:9/x.mp4,Ada", "gone.mp4,,")
+    assert len(before) == 3  # the file that no row names, the URL, the row that names no file
+    after = seen(",http://127.0.0.1:9/x.mp4,Ada", "gone.mp4,,", "a.mp4,,Grace")
+    changed = [talk for talk in before if before[talk] != after[talk]]
+    assert changed == ["a"]
+    last = seen(",http://127.0.0.1:9/x.mp4,Grace", "gone.mp4,,", "a.mp4,,Grace")
+    assert [talk.partition("-")[0] for talk in after if after[talk] != last[talk]] == ["x"]
+
+
 def test_names_with_spaces_and_quotes_work(config, store):
-    for name in ("my \"best\" talk, it's 100% %d [v2].mp4", "речь 東京.mp4", "plain.mkv"):
+    for name in ('my "best" talk, it\'s 100% %d [v2].mp4', "речь 東京.mp4", "plain.mkv"):
         write_talk(store.inbox / name, 1.0)
     talks = ingest.discover(config, store)
     assert len(talks) == 3
@@ -161,17 +203,18 @@ def test_embedded_talks_are_copied_once(tmp_path, monkeypatch):
     source.mkdir()
     write_talk(source / "speaker1_a.mp4", 1.0)
     (source / "talks.csv").write_text("file,speaker\nspeaker1_a.mp4,speaker1\n")
-    monkeypatch.setattr(ingest, "SAMPLES", source)
+    monkeypatch.setattr(inbox, "SAMPLES", source)
     config = Config(workspace=str(tmp_path / "workspace"))
     store = Store(config)
     assert ingest.discover(config, store) == ["speaker1_a"]
     assert ingest.ingest_talk(config, store, "speaker1_a").facts["speaker"] == "speaker1"
     (store.inbox / "speaker1_a.mp4").unlink()
-    assert ingest.discover(config, store) == []  # deleted by the user: it does not come back
+    assert ingest.discover(config, store) == ["speaker1_a"]  # deleted by the user: it does not come back, its row is told
+    assert "no such file" in ingest.ingest_talk(config, store, "speaker1_a").reason
 
 
 def test_missing_samples_are_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(ingest, "SAMPLES", tmp_path / "nothing")
+    monkeypatch.setattr(inbox, "SAMPLES", tmp_path / "nothing")
     config = Config(workspace=str(tmp_path / "workspace"))
     with pytest.raises(ValueError, match="no embedded talks"):
         ingest.discover(config, Store(config))

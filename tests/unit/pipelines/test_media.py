@@ -67,7 +67,7 @@ def encode(path, frames, times, codec="libx264", options=None, audio=None, audio
 
 
 def test_round_trip_keeps_pictures_sound_and_their_sync(tmp_path):
-    path = tmp_path / "it's a \"talk\" 100% %d [1].mp4"
+    path = tmp_path / 'it\'s a "talk" 100% %d [1].mp4'
     sent = clicks(1.6, 0.4, 1.2)
     assert media.write_video(path, iter(ramp(40)), RATE, sent) == 40
     info = media.probe(path)
