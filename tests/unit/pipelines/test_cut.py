@@ -17,7 +17,7 @@ import pytest
 from scipy.signal import lfilter
 
 from configs.schema import Config
-from pipelines import clips, cut, ingest, media
+from pipelines import clips, cut, inbox, ingest, media
 from pipelines.person import MediapipeMasker, Sighting, smooth_masks
 from pipelines.store import Store
 
@@ -254,7 +254,7 @@ def test_boxes_of_masks_are_steady_and_bridge_gaps():
 
 
 def test_the_masker_follows_someone_and_finds_nobody_on_a_wall():
-    talk = Path(ingest.SAMPLES) / "speaker15_radio.mp4"
+    talk = Path(inbox.SAMPLES) / "speaker15_radio.mp4"
     pictures = [p[::2, ::2].copy() for p in media.frames(talk, RATE, 2.0, 2.32)]
     masker = MediapipeMasker()
     together = list(masker.follow(pictures))

@@ -86,7 +86,7 @@ def fit_video_quality():
 
 def film(path, grey=90):
     sound = np.random.default_rng(0).uniform(-0.1, 0.1, 16000).astype(np.float32)
-    media.write_video(path, np.full((25, 48, 48, 3), grey, np.uint8), RATE, sound)
+    media.write_video(path, np.full((25, 96, 96, 3), grey, np.uint8), RATE, sound)
     return path
 
 
