@@ -6,8 +6,9 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: threads cost more than they bring
 
-import model  # noqa: F401  # sets OMP_WAIT_POLICY before any test module imports torch
 import pytest
+
+import model  # noqa: F401  # sets OMP_WAIT_POLICY before any test module imports torch
 
 # a shell starts background jobs with Ctrl-C ignored, the processes of tests would inherit that, and Dagster makes SIGTERM
 # do what SIGINT does
