@@ -117,10 +117,8 @@ class Moments:
     @classmethod
     def of(cls, samples: Tensor, centre: Tensor | None = None) -> Moments:  # [K, L]
         """Of samples less `centre`: with one near their mean no digits are lost; sets to be compared need the same."""
-        x = (samples.detach().double() - (0 if centre is None else centre.double())).cpu().numpy()
-        # by numpy: torch's own product of float64 was seen to wait for ever after other libraries' threads had run
-        sums, outer = torch.from_numpy(x.sum(0)), torch.from_numpy(x.T @ x)
-        return cls(torch.tensor(float(len(x)), dtype=torch.float64), sums, outer)
+        x = samples.detach().double() - (0 if centre is None else centre.double())
+        return cls(torch.tensor(float(len(x)), dtype=torch.float64), x.sum(0), x.T @ x)
 
     @classmethod
     def stack(cls, parts: list[Moments]) -> Moments:

@@ -116,6 +116,8 @@ def write(
                     piece.pts, piece.time_base = start, Fraction(1, sample_rate)
                     container.mux(stream.encode(piece))
             container.mux(stream.encode(None))
+    # SVT-AV1 leaves its caller a real-time thread where it may; busy ones then starve the threads that they wait for
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def stored(**how) -> Callable[[Path], None]:
