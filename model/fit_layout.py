@@ -30,8 +30,7 @@ LIMBS: tuple[tuple[int, int, float], ...] = (  # bones as pose landmarks, and ho
     (11, 12, 0.15), (11, 13, 0.12), (13, 15, 0.1), (12, 14, 0.12), (14, 16, 0.1), (23, 11, 0.1), (24, 12, 0.1),
     (23, 24, 0.15), (23, 25, 0.4), (25, 27, 0.4), (24, 26, 0.4), (26, 28, 0.4),
 )  # fmt: skip
-HAND_BONES = tuple((0 if k % 4 == 1 else k - 1, k) for k in range(1, 21)) + ((5, 17),)
-HAND_SIGMA, FACE_SIGMA, HAND_BONE_SIGMA = 0.010, 0.004, 0.3
+HAND_SIGMA, FACE_SIGMA = 0.010, 0.004
 FACE_WEIGHT = 25.0  # of all face points together, in body landmarks
 LIPS = (
     61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409, 78, 95, 88, 178, 87, 14,
@@ -98,8 +97,6 @@ class Observations:
     weights: Tensor  # [T, K] 0 where unseen
     limbs: Tensor  # [T, D, 3] unit directions in world axes
     limb_weights: Tensor  # [T, D]
-    hand_bones: Tensor  # [T, 2, 21, 3] unit directions in world axes, left then right hand
-    hand_weights: Tensor  # [T, 2]
     torso_pixels: Tensor  # [T, 7, 2] shoulders, elbows, nose, ears: pixels (NaN unseen)
     torso_metres: Tensor  # [T, 7, 2] the same in metres, x right and y down
     size: tuple[int, int]  # width, height, pixels
@@ -145,12 +142,10 @@ def observe(
     starts, ends = [i for i, _, _ in LIMBS], [j for _, j, _ in LIMBS]
     both = torch.minimum(f32(visibility)[:, starts], f32(visibility)[:, ends])
     bone = lambda x, i, j: _unit(x[..., j, :] - x[..., i, :]) * torch.tensor([1.0, -1.0, -1.0])  # noqa: E731
-    hand_starts, hand_ends = [i for i, _ in HAND_BONES], [j for _, j in HAND_BONES]
     torso = [11, 12, 13, 14, 0, 7, 8]
     return Observations(
         points=points.nan_to_num(), weights=weights.nan_to_num(), limbs=bone(world, starts, ends),
         limb_weights=torch.where(both < 0.3, 0.0, both) * ~world[:, :1, 0].isnan(),
-        hand_bones=bone(hands, hand_starts, hand_ends), hand_weights=(~hands[:, :, 0, 0].isnan()).float(),
         torso_pixels=body[:, torso, :2], torso_metres=world[:, torso, :2], size=size, fps=fps,
     )  # fmt: skip
 

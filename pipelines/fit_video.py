@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.schema import Config
-from pipelines import fit, ingest
+from pipelines import fit, inbox, ingest
 from pipelines.body import body_file
 from pipelines.cut import cut_talk
 from pipelines.fit_quality import clip_quality, fitted_clips, percent, speeds
@@ -30,7 +30,6 @@ from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, 
 STAGE = "fit_outputs"
 CODE_VERSION = "1"
 WORK = ".work"
-SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v")  # kept; others get one more
 WRITTEN = ("fit.npz", "emage.npz", "lhm", "overlay.mp4")
 
 
@@ -93,7 +92,7 @@ def log_path(out: Path) -> Path:
 def adopt(config: Config, store: Store, video: Path) -> str:
     """Put a video into the inbox, as a hard link where the file system can, and return its talk id."""
     name = video.name.lstrip(".") or "video"
-    if Path(name).suffix.lower() not in SUFFIXES:
+    if Path(name).suffix.lower() not in inbox.SUFFIXES:
         name += ".mp4"  # what is in a file is found by looking into it, whatever its name
     store.inbox.mkdir(parents=True, exist_ok=True)
     target, source = store.inbox / name, video.resolve()

@@ -31,7 +31,7 @@ from pipelines.view_sets import parse_cameras, parse_params
 FRONT = 60.0  # degrees: pictures from further round are not shown to the encoder
 STREAM_EPOCH = 1 << 20
 DECODING_THREADS = os.cpu_count() or 1
-CACHED_SHARE = 0.25  # of the machine's memory that one split of one kind may fill
+CACHED_SHARE = 0.15  # of a process's part of the memory that one split of one kind may fill: there are six
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def iterate_people(source: str | Path, split: str, size: int) -> Iterator[Person
 class People:
     """Where training draws its samples from: `pick(rng)` gives a decoded sample.
 
-    Read once into memory where the decoded pictures stay under `limit_mb` (none: a quarter of the machine's memory);
+    Read once into memory where the decoded pictures stay under `limit_mb` (none: a share of the memory);
     otherwise an endless resampled stream of shards decoded by `workers` processes, whose order follows from `start`'s words.
     """
 
@@ -131,7 +131,7 @@ class People:
         self.size, self.workers, self.seed = size, workers, 0
         self.cache: list[PersonFrames] | None = []
         self._stream: Iterator[PersonFrames] | None = None
-        limit = CACHED_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if limit_mb is None else limit_mb * 1e6
+        limit = _memory_share() if limit_mb is None else limit_mb * 1e6
         used = 0
         with ThreadPoolExecutor(DECODING_THREADS) as pool:
             for name in progress(self.shards, f"reading {self.folder.place.rsplit('/', 1)[-1]}", len(self.shards)):
@@ -174,6 +174,12 @@ class People:
         loader = webdataset.WebLoader(pipeline, batch_size=None, num_workers=self.workers)
         while True:
             yield from loader
+
+
+def _memory_share() -> float:
+    """Bytes; every process of a machine keeps its own."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return CACHED_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / processes
 
 
 def _opened(folder: ShardFolder, shards: Iterable[dict[str, str]]) -> Iterator[dict[str, bytes]]:

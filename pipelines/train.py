@@ -12,13 +12,11 @@ import argparse
 import json
 import logging
 import os
-import queue
 import shutil
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from configs.schema import Config, TrainConfig, load_config
+from pipelines.ahead import ahead
 from pipelines.checkpoints import (
     Stage,
     begin_with,
@@ -86,7 +85,7 @@ def train(config: Config, store: Store, stage: Stage, say: Callable[[str], None]
     sums: dict[str, Tensor] = {}
     began, count = time.perf_counter(), 0
     draw = Draw(config.seed, settings.batch, rank, start, settings.steps)
-    for step, batch in zip(range(start, settings.steps), _ahead(task.batches(draw)), strict=True):
+    for step, batch in zip(range(start, settings.steps), ahead(task.batches(draw), depth=2), strict=True):
         rate = learning_rate(step, settings.steps, settings.warmup, settings.learning_rate)
         for group in engine.optimizer.param_groups:
             group["lr"] = rate
@@ -190,25 +189,6 @@ def _mean(sums: dict[str, Tensor], count: int, world: int) -> dict[str, float]:
     if bad:
         raise ValueError(f"training diverged: {', '.join(bad)} not finite; lower the learning rate or look at the data")
     return means
-
-
-def _ahead(batches: Iterable[Any], depth: int = 2) -> Iterator[Any]:
-    """Make the next batches in a thread while the current one is learned from."""
-    made: queue.Queue[Any] = queue.Queue(depth)
-
-    def fill() -> None:
-        try:
-            for batch in batches:
-                made.put(batch)
-            made.put(None)
-        except Exception as error:
-            made.put(error)
-
-    threading.Thread(target=fill, daemon=True).start()
-    while (batch := made.get()) is not None:
-        if isinstance(batch, Exception):
-            raise batch
-        yield batch
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from model import fit_priors
 from model.body import UPPER_BODY, Body
 from model.fit_energy import Energy, State, every, geman_mcclure
 from model.fit_energy import project as to_pixels
-from model.fit_layout import BODY_PART, FACE_PART, HAND_BONES, LANDMARKS, Layout, Observations, make_layout, observe
+from model.fit_layout import BODY_PART, FACE_PART, LANDMARKS, Layout, Observations, make_layout, observe
 from model.fit_points import Carrier
 from model.fit_solver import NormalEquations, Smoothness, solve
 from model.fit_windows import OVERLAP, fit_long, join, plan_windows
@@ -62,7 +62,7 @@ def project(body: Body, layout: Layout, params: SmplxParams) -> Observations:
     frames = len(params.transl)
     empty = Observations(
         torch.zeros(frames, LANDMARKS, 2), torch.ones(frames, LANDMARKS), torch.zeros(frames, len(layout.limb), 3),
-        torch.ones(frames, len(layout.limb)), torch.zeros(frames, 2, len(HAND_BONES), 3), torch.ones(frames, 2),
+        torch.ones(frames, len(layout.limb)),
         torch.zeros(frames, 7, 2), torch.ones(frames, 7, 2), (SIDE, SIDE), FPS,
     )  # fmt: skip
     # the torso is only where the search starts: any plausible scale will do
@@ -73,11 +73,9 @@ def project(body: Body, layout: Layout, params: SmplxParams) -> Observations:
     points, _ = to_pixels(marks, FOCAL, (SIDE, SIDE))
     unit = lambda x: x / x.norm(dim=-1, keepdim=True).clamp(min=1e-9)  # noqa: E731
     limbs = unit(joints[:, layout.limb[:, 1]] - joints[:, layout.limb[:, 0]])
-    hands = marks[:, BODY_PART.stop : FACE_PART.start].unflatten(1, (2, 21))
-    bones = unit(hands[:, :, [j for _, j in HAND_BONES]] - hands[:, :, [i for i, _ in HAND_BONES]])
     inside = ((points > 0) & (points < SIDE)).all(-1).float()
     weights = inside * torch.tensor([1.0] * FACE_PART.start + [0.19] * (LANDMARKS - FACE_PART.start))
-    return dataclasses.replace(start, points=points, weights=weights, limbs=limbs, hand_bones=bones)
+    return dataclasses.replace(start, points=points, weights=weights, limbs=limbs)
 
 
 def state_of(params: SmplxParams) -> State:

@@ -14,13 +14,13 @@ import torch
 import yaml
 
 from configs.schema import LossConfig, load_config
+from pipelines.ahead import ahead
 from pipelines.checkpoints import begin_with, from_project, load_stage1, load_stage2, read_about, run_id, save_weights, weights_file
 from pipelines.export import export_half
 from pipelines.launch import run_training
 from pipelines.processes import ProcessFailed
 from pipelines.steps_stage1 import surface_loss
 from pipelines.tasks import make_task
-from pipelines.train import _ahead
 from pipelines.training_log import TrainingLog, learning_rate
 
 
@@ -187,7 +187,7 @@ def test_a_fault_in_the_data_reaches_the_training_loop():
         yield 1
         raise ValueError("broken shard")
 
-    stream = _ahead(batches())
+    stream = ahead(batches(), depth=2)
     assert next(stream) == 1
     with pytest.raises(ValueError, match="broken shard"):
         next(stream)
