@@ -133,7 +133,7 @@ class Stage1Config(Section):
     triplane_radius: float = Field(1.4, description="largest half side of the triplane's box, which is fitted to the template, metres")
     fusion_layers: int = Field(2, description="layers of the triplane + SMPL-X token transformer")
     gaussians: int = Field(8192, description="anchors on the template, each one Gaussian")
-    max_offset: float = Field(0.08, description="largest offset of a Gaussian from its anchor, metres")
+    max_offset: float = Field(0.25, description="largest offset of a Gaussian from its anchor, metres: long hair and skirts need much")
     max_scale: float = Field(0.05, description="largest standard deviation of a Gaussian, metres")
 
 
@@ -172,6 +172,7 @@ class TrainConfig(Section):
     learning_rate: float = Field(4e-4, description="AdamW step size")
     warmup: int = Field(20, description="steps of linear warm-up")
     weight_decay: float = Field(0.02, description="AdamW decoupled weight decay")
+    average: float = Field(0.99, description="decay a step of the running mean of the weights, which is what is exported; 0: the last weights", ge=0, lt=1)
     save_every: int = Field(50, description="steps between saved states")
     log_every: int = Field(10, description="steps between logged losses")
     processes: int = Field(1, description="processes per node (GPUs where there are any)")

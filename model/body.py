@@ -14,6 +14,7 @@ import roma
 import torch
 from torch import Tensor, nn
 
+from model.geometry import apply_matrices
 from model.types import JOINTS, SmplxParams
 
 JOINT_NAMES = (
@@ -160,10 +161,10 @@ class Body(nn.Module):
             joints, parents = getattr(self, f"level_{d}"), getattr(self, f"level_parent_{d}")
             parent_turn = turn[-1][:, parents]
             turn.append(parent_turn @ rotations[:, joints])
-            place.append(place[-1][:, parents] + (parent_turn @ bones[:, joints, :, None])[..., 0])
+            place.append(place[-1][:, parents] + apply_matrices(parent_turn, bones[:, joints]))
         turns = torch.cat(turn, 1)[:, self.level_inverse]
         joints_posed = torch.cat(place, 1)[:, self.level_inverse] + transl[:, None]
-        offset = joints_posed - (turns @ rest[..., None])[..., 0]
+        offset = joints_posed - apply_matrices(turns, rest)
         return joints_posed, torch.cat([turns, offset[..., None]], -1)
 
     def joints(self, params: SmplxParams) -> Tensor:  # [B, J, 3] world, metres
@@ -214,7 +215,7 @@ class Body(nn.Module):
         """Linear blend skinning: [B, P, 3], [P, J], [B, J, 3, 4] → posed [B, P, 3] and blended 3×3 parts."""
         b = transforms.shape[0]
         blend = torch.einsum("pj,bjk->bpk", weights, transforms.reshape(b, -1, 12)).reshape(b, -1, 3, 4)
-        return (blend[..., :3] @ points[..., None])[..., 0] + blend[..., 3], blend[..., :3]
+        return apply_matrices(blend[..., :3], points) + blend[..., 3], blend[..., :3]
 
     def posed_points(self, points: SurfacePoints, params: SmplxParams) -> Tensor:  # [B, P, 3]
         rotations = roma.rotvec_to_rotmat(params.full_pose)
@@ -229,7 +230,7 @@ class Body(nn.Module):
         turn, shift = transform[..., :3, :3], transform[..., :3, 3]
         pelvis = self.rest_joints(params.shape_coefficients)[..., 0, :]
         orient = roma.rotmat_to_rotvec(turn @ roma.rotvec_to_rotmat(params.global_orient))
-        transl = (turn @ (pelvis + params.transl)[..., None])[..., 0] + shift - pelvis
+        transl = apply_matrices(turn, pelvis + params.transl) + shift - pelvis
         fields = {n: getattr(params, n) for n in params.__dataclass_fields__}
         return SmplxParams(**{**fields, "global_orient": orient, "transl": transl})
 

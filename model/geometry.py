@@ -28,6 +28,11 @@ def rotation_from_6d(six: Tensor) -> Tensor:  # [..., 6] → [..., 3, 3]
     return torch.stack([first, second, torch.linalg.cross(first, second)], -1)
 
 
+def apply_matrices(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """Matrices [..., 3, 3] times vectors [..., 3]: one of many small products, for which a matrix library is slow."""
+    return (matrices * vectors[..., None, :]).sum(-1)
+
+
 def rotation_to_6d(rotation: Tensor) -> Tensor:  # [..., 3, 3] → [..., 6]
     return rotation[..., :2].mT.flatten(-2)
 

@@ -6,6 +6,7 @@ Pictures are [..., H, W, C]. Axes: B batch, T frames, J joints, N Gaussians, P, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import roma
 import torch
@@ -80,7 +81,7 @@ def token_errors(predicted: Tensor, target: Tensor) -> Tensor:  # [..., K, d] tw
     return (predicted - target).square().mean(-1)
 
 
-def offset_penalty(offsets: Tensor, free: float = 0.02) -> Tensor:
+def offset_penalty(offsets: Tensor, free: float = 0.1) -> Tensor:
     """How far Gaussians [B, N, 3] left their anchors, in units of `free` metres: a tenth of the square, and the
     squared excess over 1 → [B, N]."""
     length = _length(offsets) / free
@@ -111,11 +112,16 @@ def _length(vectors: Tensor) -> Tensor:
     return torch.linalg.vector_norm(vectors.float(), dim=-1)
 
 
-def _blur(pictures: Tensor) -> Tensor:  # [M, H, W]; one depthwise convolution per axis, a picture a channel
+def _blur(pictures: Tensor) -> Tensor:  # [M, H, W] → the same
+    """The Gaussian window along both axes, as two products with banded matrices: faster than depthwise convolutions."""
+    height, width = (_band(side).to(pictures) for side in pictures.shape[-2:])
+    return height @ pictures @ width.T
+
+
+@cache
+def _band(side: int) -> Tensor:
+    """[side, side]: row i holds the window round pixel i, folded back at the borders (reflection)."""
     half = SSIM_WINDOW // 2
-    places = torch.arange(SSIM_WINDOW, device=pictures.device, dtype=pictures.dtype) - half
-    kernel = torch.softmax(-0.5 * (places / SSIM_SIGMA) ** 2, 0)
-    padded = F.pad(pictures[None], (half, half, half, half), mode="reflect")
-    count = len(pictures)
-    across = F.conv2d(padded, kernel.expand(count, 1, 1, -1), groups=count)
-    return F.conv2d(across, kernel[:, None].expand(count, 1, -1, 1), groups=count)[0]
+    kernel = torch.softmax(-0.5 * ((torch.arange(SSIM_WINDOW) - half) / SSIM_SIGMA) ** 2, 0)
+    padded = F.pad(torch.eye(side)[:, None], (half, half), mode="reflect")
+    return F.conv1d(padded, kernel[None, None])[:, 0].T.contiguous()

@@ -1,6 +1,6 @@
-"""Stage 1: one picture of a person → SMPL-X tokens and a canonical triplane → Gaussians that skinning poses.
+"""Stage 1: one picture of a person, or several → SMPL-X tokens and a canonical triplane → Gaussians that skinning poses.
 
-`encode` reads the picture, `canonical` reads the identity's triplane at the anchors, `gaussians` decodes each anchor's
+`encode` reads a picture, `encode_several` more of them, `canonical` reads the identity's triplane at the anchors, `gaussians` decodes each anchor's
 features, `pose` moves the Gaussians with any SMPL-X parameters. Identity lives in template space throughout.
 Axes: B batch, N Gaussians (= anchors), K SMPL-X tokens, d width, F anchor features, S picture side.
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from configs.schema import Stage1Config
 from model.anchors import Anchors
 from model.body import Body
-from model.geometry import full_precision, quaternion_multiply, soft_bound
+from model.geometry import apply_matrices, full_precision, quaternion_multiply, soft_bound
 from model.image_encoders import make_image_encoder
 from model.layers import Block, RMSNorm
 from model.smplx_tokens import SmplxDecoder, SmplxQueries
@@ -29,7 +29,7 @@ PICTURE = 4  # last anchor features: RGB (the picture's where the anchor is seen
 ANCHOR_CODE = 16  # learned channels that tell anchors apart
 SCALE_SHAPE = (0.5, 0.5, 0.2)  # initial Gaussian, in units of the anchor spacing: flat on the surface
 SCALE_DOWN, SCALE_UP = 0.25, 1.2  # largest change of its log: smaller ones would leave holes between neighbours
-OFFSET_GAIN = 0.25  # slows the learning of offsets: a Gaussian off its place hides another
+OFFSET_STEP = 0.02  # metres of offset a unit of the head's output: a Gaussian off its place hides another, so they learn slowly
 COLOR_GAIN = 1.0  # of the change to the first guess of a colour, in its logit
 
 
@@ -81,15 +81,29 @@ class Stage1(nn.Module):
         params: SmplxParams | None = None,  # [B] true SMPL-X in the camera frame: where to read the picture (training)
     ) -> Encoding:
         """`params` of the result are the predicted ones whether or not true ones are given for the pixel alignment."""
-        features = self.image_encoder(image)
-        focal_over_size, principal = view_of(camera)
+        one = lambda x: x[:, None]  # noqa: E731
+        return self.encode_several(image[:, None], camera.map(one), None if params is None else params.map(one))
+
+    def encode_several(
+        self,
+        images: Tensor,  # [B, V, 3, S, S] of one person each, in any poses
+        cameras: Camera,  # [B, V]
+        params: SmplxParams | None = None,  # [B, V] each in its camera's frame
+    ) -> Encoding:
+        """Several pictures of a person: each anchor is read where it is seen best. Tokens and body are the first picture's."""
+        batch, views = images.shape[:2]
+        flat = lambda x: x.flatten(0, 1)  # noqa: E731
+        first = lambda x: x.unflatten(0, (batch, views))[:, 0]  # noqa: E731
+        features = self.image_encoder(flat(images))
+        focal_over_size, principal = view_of(cameras.map(flat))
         smplx = self.queries(features.tokens)
         predicted = self.smplx_decoder(smplx, focal_over_size, principal)
-        aligned = (predicted if params is None else params).detach()
-        pixels = self._read_picture(image, features.map, aligned, focal_over_size, principal)
-        planes = self._fuse(pixels, smplx, features.tokens)
-        tokens = AvatarTokens(smplx, planes)
-        return Encoding(tokens, predicted, features.tokens, pixels, focal_over_size, principal)
+        aligned = (predicted if params is None else params.map(flat)).detach()
+        readings = self._read_picture(flat(images), features.map, aligned, focal_over_size, principal)
+        pixels = self._join([x.unflatten(0, (batch, views)) for x in readings])
+        image_tokens = features.tokens.unflatten(0, (batch, views)).flatten(1, 2)
+        tokens = AvatarTokens(first(smplx), self._fuse(pixels, first(smplx), image_tokens))
+        return Encoding(tokens, predicted.map(first), image_tokens, pixels, first(focal_over_size), first(principal))
 
     def decode_smplx(
         self,
@@ -127,16 +141,25 @@ class Stage1(nn.Module):
 
     def _read_picture(
         self, image: Tensor, features: Tensor, params: SmplxParams, focal_over_size: Tensor, principal: Tensor
-    ) -> Tensor:  # [B, N, pixel channels + facing 1 + RGB 3 + seen 1]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Where anchors fall in pictures [B]: features and facing [B, N, C + 1], RGB [B, N, 3], how well seen [B, N]."""
         with full_precision(image), torch.no_grad():
             means, turns = self.anchors.posed(None, params.map(Tensor.float))
             normals = self.anchors.frames[..., 2]
             places, seen, facing = picture_places(means, turns, normals, focal_over_size, principal)
             seen = seen * (_read(blank_background(image.float()), places)[..., 0] < 0.25)
         with full_precision(image):
-            visible = seen[..., None]
-            values = torch.cat([_read(features, places), facing[..., None]], -1) * visible
-            return torch.cat([values, self.color_fill(_read(image, places), seen), visible], -1)
+            return torch.cat([_read(features, places), facing[..., None]], -1), _read(image, places), seen
+
+    def _join(self, readings: list[Tensor]) -> Tensor:
+        """What V pictures show at the anchors, [B, V, N, ...] each → [B, N, pixel channels + facing 1 + RGB 3 + seen 1]."""
+        with full_precision(readings[0]):
+            values, colors, seen = readings
+            share = seen.square()
+            share = (share / share.sum(1, keepdim=True).clamp(min=1e-12))[..., None]
+            best = seen.amax(1)
+            joined = (values * share).sum(1) * best[..., None]
+            return torch.cat([joined, self.color_fill((colors * share).sum(1), best), best[..., None]], -1)
 
     def _fuse(self, pixels: Tensor, smplx: Tensor, image_tokens: Tensor) -> Tensor:  # [B, 3, C, R, R]
         # hidden anchors count a little, so that a texel nobody sees still knows that it is on the body
@@ -167,8 +190,8 @@ class GaussianHead(nn.Module):
         y = self.out(F.gelu(self.hidden(F.gelu(learned.to(self.out.weight.dtype)))))
         with full_precision(y):
             y, base = y.float(), picture[..., :3].float().clamp(0.03, 0.97)
-            local = soft_bound(OFFSET_GAIN * self.max_offset * y[..., :3], self.max_offset)
-            means = anchors.home + (anchors.frames @ local[..., None])[..., 0]
+            local = soft_bound(OFFSET_STEP * y[..., :3], self.max_offset)
+            means = anchors.home + apply_matrices(anchors.frames, local)
             stretch = torch.where(y[..., 3:6] < 0, SCALE_DOWN, SCALE_UP)
             stretch = stretch * torch.tanh(y[..., 3:6] / stretch)
             scales = anchors.spacing[:, None] * y.new_tensor(SCALE_SHAPE) * torch.exp(stretch)

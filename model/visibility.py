@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.geometry import rotation_from_quaternion
+from model.geometry import apply_matrices, rotation_from_quaternion
 
 CELLS = 64  # cells per side of the depth buffer
 DEPTH_SLACK = 0.025  # metres behind the nearest point that still count as seen, plus one cell's width
@@ -32,7 +32,7 @@ def picture_places(
     """
     depth = means[..., 2].clamp(min=0.05)
     places = 2 * (means[..., :2] / depth[..., None] * focal_over_size[:, None, None] + principal[:, None])
-    normal = (rotation_from_quaternion(turns) @ normals[..., None])[..., 0]
+    normal = apply_matrices(rotation_from_quaternion(turns), normals)
     facing = -(normal * F.normalize(means, dim=-1)).sum(-1)
     inside = (places.abs().amax(-1) < 1) & (means[..., 2] > 0.05)
     nearest = _nearest_depth(places, torch.where(inside, depth, FAR))

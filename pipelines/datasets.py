@@ -24,6 +24,7 @@ from pipelines.crops import shrink
 from pipelines.people import People, PersonFrames
 
 FROM_REFERENCE = 0.3  # share of windows that begin with the reference picture
+INPUTS = 2  # pictures of a stage-1 sample that the network may be given, from the first on
 SURFACE = 2048  # points of a scan's surface in a batch
 VALIDATION_STEP = 1 << 40  # stands for the step in the seed of validation batches
 
@@ -32,15 +33,14 @@ VALIDATION_STEP = 1 << 40  # stands for the step in the seed of validation batch
 class ViewBatch:
     """Stage 1: an input picture a person and target pictures, each with its camera and pose."""
 
-    image: Tensor  # [B, 3, S, S] 0..1 on white
-    camera: Camera  # [B]
-    params: SmplxParams  # [B] world, of the input picture
-    views: Tensor  # [B, C, R, R, 3] 0..1 on white; the first is the input picture
+    images: Tensor  # [B, I, 3, S, S] 0..1 on white: the input picture, and more that may be given beside it
+    input_cameras: Camera  # [B, I]
+    views: Tensor  # [B, C, R, R, 3] 0..1 on white; the first I are the inputs
     alpha: Tensor  # [B, C, R, R, 1]
     cameras: Camera  # [B, C]
     view_params: SmplxParams  # [B, C] world; all alike for scans
-    confidence: Tensor  # [B] of `params`
-    points: Tensor  # [B, SURFACE, 3] world, on the scanned surface in the pose `params`; NaN where there is no scan
+    confidence: Tensor  # [B] of the first picture's parameters
+    points: Tensor  # [B, SURFACE, 3] world, on the scanned surface in the first picture's pose; NaN where there is no scan
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,11 @@ class DrawnViews:
     def to(self, device: Any) -> ViewBatch:
         pictures = self.pictures.to(device, non_blocking=True)
         cameras, params = self.cameras.to(device, non_blocking=True), self.params.to(device, non_blocking=True)
-        image = _shrunk(pictures[:, 0, ..., :3], self.image_size).movedim(-1, 1).contiguous()
+        inputs = pictures[:, :INPUTS, ..., :3]
+        images = _shrunk(inputs.flatten(0, 1), self.image_size).movedim(-1, 1).unflatten(0, inputs.shape[:2]).contiguous()
         views = _shrunk(pictures.flatten(0, 1), self.render_size).unflatten(0, pictures.shape[:2])
         return ViewBatch(
-            image, cameras[:, 0].resized(self.image_size, self.image_size), params[:, 0],
+            images, cameras[:, :INPUTS].resized(self.image_size, self.image_size),
             views[..., :3].contiguous(), views[..., 3:].contiguous(), cameras.resized(self.render_size, self.render_size), params,
             self.confidence.to(device, non_blocking=True), self.points.to(device, non_blocking=True),
         )  # fmt: skip

@@ -25,8 +25,8 @@ from pipelines.store import Store
 from pipelines.tasks import Task, picture_rows, weighted
 
 VALIDATION_SAMPLES = 3
+SEVERAL_SHARE = 0.25  # of the steps give the network more than one picture
 OWN_ALIGNMENT = (0.3, 0.5)  # share of steps from which pictures are read where the predicted body is, up to this share
-PREDICTED_POSE_FROM = 0.3  # share of steps from which the predicted pose is rendered too
 PREDICTED_POSE_SHARE = 0.25  # its weight against the true pose's
 
 
@@ -53,22 +53,23 @@ class Stage1Task(Task):
 
     def forward(self, batch: ViewBatch, progress: float) -> dict[str, Tensor]:
         network = self.network
-        true = in_camera(network, batch.params, batch.camera.w2c)
+        given = batch.images.shape[1] if torch.rand(()) < SEVERAL_SHARE else 1
+        cameras = batch.input_cameras[:, :given]
+        every = in_camera(network, batch.view_params[:, :given], cameras.w2c)
         begin, most = OWN_ALIGNMENT
         own = bool(torch.rand(()) < most * min(1.0, max(0.0, (progress - begin) / (1 - begin))))
-        encoding = network.encode(batch.image, batch.camera, None if own else true)
+        encoding = network.encode_several(batch.images[:, :given], cameras, None if own else every)
+        true = every[:, 0]
         cloud = network.gaussians(network.canonical(encoding))
-        seen = render_views(network, cloud, batch.view_params, batch.cameras, self.backend)
+        seen, guess = render_both(network, cloud, encoding, batch.view_params, batch.cameras, self.backend)
         losses = picture_losses(seen.color, seen.alpha, batch.views, batch.alpha)
-        if progress >= PREDICTED_POSE_FROM:
-            guess = render_own(network, cloud, encoding, batch.cameras[:, :1], self.backend)
-            for name, value in picture_losses(guess.color, guess.alpha, batch.views[:, :1], batch.alpha[:, :1]).items():
-                losses[f"{name}_predicted"] = PREDICTED_POSE_SHARE * value
+        for name, value in picture_losses(guess.color, guess.alpha, batch.views[:, :1], batch.alpha[:, :1]).items():
+            losses[f"{name}_predicted"] = PREDICTED_POSE_SHARE * value
         losses |= body_losses(network, encoding.params, true, batch.confidence)
         offsets = offset_penalty(network.offsets(cloud)).mean()
         losses["regulariser"] = offsets + scale_penalty(cloud.scales, network.anchors.spacing).mean()
         if self.settings.loss.chamfer:
-            losses["chamfer"] = surface_loss(network.pose(cloud, batch.params).means, batch.points)
+            losses["chamfer"] = surface_loss(network.pose(cloud, batch.view_params[:, 0]).means, batch.points)
         return weighted(losses, self.settings.loss)
 
     @cached_property
@@ -81,11 +82,11 @@ class Stage1Task(Task):
     def validate(self) -> tuple[dict[str, float], np.ndarray]:
         network, batch = self.network, self._validation.to(next(self.network.parameters()).device)
         network.eval()
-        true = in_camera(network, batch.params, batch.camera.w2c)
-        encoding = network.encode(batch.image, batch.camera)
+        camera = batch.input_cameras[:, 0]
+        true = in_camera(network, batch.view_params[:, 0], camera.w2c)
+        encoding = network.encode(batch.images[:, 0], camera)
         cloud = network.gaussians(network.canonical(encoding))
-        seen = render_views(network, cloud, batch.view_params, batch.cameras, self.backend)
-        own = render_own(network, cloud, encoding, batch.cameras[:, :1], self.backend)
+        seen, own = render_both(network, cloud, encoding, batch.view_params, batch.cameras, self.backend)
         network.train()
         error = (seen.color - batch.views).square().mean((2, 3, 4))
         psnr = -10 * torch.log10(error.clamp(min=1e-10))
@@ -110,18 +111,34 @@ def render_views(
     backend: str,
 ) -> Render:  # [B, C]
     """Each picture with its own pose, on white."""
-    batch, views = params.transl.shape[:2]
-    flat = params.map(lambda x: x.flatten(0, 1))
-    posed = network.pose(cloud.map(lambda x: x.repeat_interleave(views, 0)), flat)
+    views = params.transl.shape[1]
+    return _render(network, cloud.map(lambda x: x.repeat_interleave(views, 0)), params, cameras, backend)
+
+
+def render_both(
+    network: Stage1,
+    cloud: GaussianCloud,  # [B, N] canonical
+    encoding: Encoding,  # [B]
+    params: SmplxParams,  # [B, C] world
+    cameras: Camera,  # [B, C], the first that of the picture
+    backend: str,
+) -> tuple[Render, Render]:  # [B, C], [B, 1]
+    """All pictures with their true poses, and the first one with the predicted pose, from which the pose alone learns."""
+    views = cameras.w2c.shape[1]
+    identity = torch.eye(4, device=cameras.w2c.device).expand_as(cameras.w2c[:, :1])
+    every_camera = Camera.cat([cameras, Camera(identity, cameras.intrinsics[:, :1], cameras.size[:, :1])], 1)
+    every_params = SmplxParams.cat([params, encoding.params.map(lambda x: x[:, None])], 1)
+    clouds = cloud.map(lambda x: torch.stack([*[x] * views, x.detach()], 1).flatten(0, 1))
+    drawn = _render(network, clouds, every_params, every_camera, backend)
+    return drawn.map(lambda x: x[:, :views]), drawn.map(lambda x: x[:, views:])
+
+
+def _render(network: Stage1, clouds: GaussianCloud, params: SmplxParams, cameras: Camera, backend: str) -> Render:
+    """Clouds [B × C, N], one a picture [B, C]."""
+    posed = network.pose(clouds, params.map(lambda x: x.flatten(0, 1)))
     one = cameras.map(lambda x: x.flatten(0, 1)[:, None])
-    return rasterize(posed, one, posed.colors.new_ones(3), backend, antialiased=True).map(lambda x: x.unflatten(0, (batch, views))[:, :, 0])
-
-
-def render_own(network: Stage1, cloud: GaussianCloud, encoding: Encoding, cameras: Camera, backend: str) -> Render:
-    """The input picture again, posed with the predicted parameters; `cameras` [B, 1] give intrinsics and size."""
-    posed = network.pose(cloud, encoding.params)
-    identity = torch.eye(4, device=posed.means.device).expand_as(cameras.w2c)
-    return rasterize(posed, Camera(identity, cameras.intrinsics, cameras.size), posed.colors.new_ones(3), backend, antialiased=True)
+    drawn = rasterize(posed, one, posed.colors.new_ones(3), backend, antialiased=True)
+    return drawn.map(lambda x: x.unflatten(0, params.transl.shape[:2])[:, :, 0])
 
 
 def picture_losses(color: Tensor, alpha: Tensor, views: Tensor, mask: Tensor) -> dict[str, Tensor]:

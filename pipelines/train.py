@@ -45,6 +45,7 @@ from pipelines.store import Store
 from pipelines.tasks import Task, make_task
 from pipelines.training_log import TrainingLog, learning_rate
 from pipelines.watchdog import watch
+from pipelines.weight_average import WeightAverage
 
 KEPT_STATES = 2
 COMPLETE = "complete"  # file that marks a state whose every part was written
@@ -78,7 +79,8 @@ def train(config: Config, store: Store, stage: Stage, say: Callable[[str], None]
     begin_with(config, stage, task.network)
     engine = _engine(task, settings, device)
     states = store.checkpoint(stage) / "deepspeed" / run_id(config, store, stage)
-    start, spent = _resume(engine, states, rank)
+    average = WeightAverage(task.network, settings.average)
+    start, spent = _resume(engine, average, states, rank)
     log = TrainingLog(store.checkpoint(stage), stage, start, settings.steps, say) if rank == 0 else None
     if start and log:
         print(f"{stage} goes on from step {start}/{settings.steps}", flush=True)
@@ -96,15 +98,17 @@ def train(config: Config, store: Store, stage: Stage, say: Callable[[str], None]
         sums = {k: sums.get(k, torch.zeros((), device=device)) + v.detach() for k, v in losses.items()}
         count += 1
         done = step + 1
+        average.update(done)
         if done % settings.log_every == 0 or done == settings.steps:
             means = _mean(sums, count, world)
             if log:
                 log.losses(done, means, rate)
             sums, count = {}, 0
         if done % settings.save_every == 0 or done == settings.steps:
-            _save(engine, states, done, spent + time.perf_counter() - began, rank)
+            _save(engine, average, states, done, spent + time.perf_counter() - began, rank)
             if log:
-                log.validation(done, *task.validate())
+                with average.shown():
+                    log.validation(done, *task.validate())
             dist.barrier()
     if log:
         seconds = spent + time.perf_counter() - began
@@ -114,7 +118,8 @@ def train(config: Config, store: Store, stage: Stage, say: Callable[[str], None]
             "device": device_name(), "rasterizer": task.rasterizer, "commit": commit(), "data": data_versions(store, stage),
         }  # fmt: skip
         made = {**about, **task.about(), "body": training_inputs(config, store, stage)["body"], "config": config.model_dump(mode="json")}
-        save_weights(weights_file(store, stage), task.network, made)
+        with average.shown():
+            save_weights(weights_file(store, stage), task.network, made)
         log.close(about)
     dist.barrier()
     dist.destroy_process_group()
@@ -153,7 +158,7 @@ def _engine(task: Task, settings: TrainConfig, device: torch.device) -> Any:
     return deepspeed.initialize(model=task, model_parameters=learned, optimizer=optimizer, config=options)[0]
 
 
-def _resume(engine: Any, states: Path, rank: int) -> tuple[int, float]:
+def _resume(engine: Any, average: WeightAverage, states: Path, rank: int) -> tuple[int, float]:
     """Load the newest complete state: its step and the seconds spent until then; states of other runs are removed."""
     if rank == 0 and states.parent.is_dir():
         for other in states.parent.iterdir():
@@ -166,12 +171,13 @@ def _resume(engine: Any, states: Path, rank: int) -> tuple[int, float]:
     path, client = engine.load_checkpoint(str(states), tag=whole[-1], load_module_strict=False)
     if path is None:
         raise ValueError(f"state {states / whole[-1]} could not be read; remove the folder to train from the start")
+    average.load(client["average"])
     return int(client["step"]), float(client["seconds"])
 
 
-def _save(engine: Any, states: Path, step: int, seconds: float, rank: int) -> None:
+def _save(engine: Any, average: WeightAverage, states: Path, step: int, seconds: float, rank: int) -> None:
     tag = f"step{step:08d}"
-    client = {"step": step, "seconds": seconds}
+    client = {"step": step, "seconds": seconds, "average": average.state()}
     engine.save_checkpoint(str(states), tag=tag, client_state=client, save_latest=False, exclude_frozen_parameters=True)
     dist.barrier()
     if rank == 0:

@@ -189,6 +189,29 @@ def test_back_is_hidden_and_guessed_from_the_front(network, body):
     torch.testing.assert_close(pixels[:, -PICTURE:-1], green, atol=2e-3, rtol=0)
 
 
+def test_a_second_picture_shows_what_the_first_hides(network, body):
+    front = upright(body)
+    turned = body.moved(front, _turn_about(front, body))
+    red, blue = (torch.zeros(1, 3, SIZE, SIZE) for _ in range(2))
+    red[:, 0], blue[:, 2] = 0.8, 0.8
+    both = torch.stack([red, blue], 1)
+    cameras, params = Camera.cat([camera()[:, None]] * 2, 1), SmplxParams.cat([x[:, None] for x in (front, turned)], 1)
+    alone, joined = network.encode(red, camera(), front), network.encode_several(both, cameras, params)
+    colors, seen = joined.pixels[0, :, -4:-1], joined.pixels[0, :, -1]
+    outward = network.anchors.frames[:, 2, 2]
+    torch.testing.assert_close(colors[(outward > 0.9) & (alone.pixels[0, :, -1] == 1)].mean(0), torch.tensor([0.8, 0, 0]), atol=0.02, rtol=0)
+    torch.testing.assert_close(colors[(outward < -0.9) & (seen == 1)].mean(0), torch.tensor([0, 0, 0.8]), atol=0.02, rtol=0)
+    assert (seen > 0.5).float().mean() > 1.6 * (alone.pixels[0, :, -1] > 0.5).float().mean()
+
+
+def _turn_about(params, body):
+    """The motion [1, 4, 4] that turns a body by half round its own vertical axis, which is the camera's -y."""
+    pelvis = body.joints(params)[:, 0]
+    motion = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0]))[None].clone()
+    motion[:, :3, 3] = pelvis - (motion[:, :3, :3] @ pelvis[..., None])[..., 0]
+    return motion
+
+
 def test_legs_outside_the_picture_take_the_colour_last_seen_above(network, body):
     """Trunk red, thighs green, the picture ends at the thighs: the feet start green, not a mean of both."""
     params = upright(body, depth=1.7)

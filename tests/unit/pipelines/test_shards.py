@@ -226,10 +226,10 @@ def test_batches_follow_from_seed_step_and_process(corpus):
     first, second = next(stream).to("cpu"), next(stream)
     torch.testing.assert_close(next(iter(make(start=1))).pictures, second.pictures, msg="a run resumed at step 1 sees step 1")
     assert not torch.equal(first.views, make(rank=1).at(0).to("cpu").views)
-    assert first.image.shape == (2, 3, 48, 48)
+    assert first.images.shape == (2, 2, 3, 48, 48)
     assert first.views.shape == (2, 3, 32, 32, 3)
     assert first.cameras.size.unique().tolist() == [32]
-    small = torch.nn.functional.interpolate(first.image, (32, 32), mode="bilinear", antialias=True)
+    small = torch.nn.functional.interpolate(first.images[:, 0], (32, 32), mode="bilinear", antialias=True)
     torch.testing.assert_close(small.movedim(1, -1), first.views[:, 0], atol=1e-5, rtol=0, msg="first target is the input")
 
 

@@ -1,13 +1,18 @@
 """Speed of the Gaussian rasteriser, and how far the fast backend is from the torch reference.
 
 The scene is a body-sized figure of capsules covered with flat Gaussians of about 1 cm, seen full height. On a CPU numba
-is measured, with `--device cuda` gsplat; the reference runs in the same process on the smallest case.
+is measured, with `--device cuda` gsplat, there also against gsplat called directly; the reference runs in the same
+process on the smallest case, on a CPU on the largest too.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -79,8 +84,7 @@ def measure_case(
 ) -> list[Figure]:
     """Forward without gradients, and forward with backward to all five fields."""
     cloud, cameras = figure_cloud(count, batch).to(device), ring_cameras(size, batch, views).to(device)
-    leaves = [t.clone().requires_grad_() for t in vars(cloud).values()]
-    target = torch.rand(batch, views, size, size, 3, device=device)
+    both = _both(cloud, cameras, torch.rand(batch, views, size, size, 3, device=device), backend)
     background = torch.ones(3, device=device)
     wait = torch.cuda.synchronize if device == "cuda" else None
 
@@ -88,16 +92,87 @@ def measure_case(
         with torch.no_grad():
             rasterize(cloud, cameras, background, backend)
 
-    def both() -> None:
-        color = rasterize(GaussianCloud(*leaves), cameras, background, backend).color
-        torch.autograd.grad((color * target).sum(), leaves)
-
     case = f"{count // 1000}k_{batch * views}x{size}px"  # 8k Gaussians in each of 4 pictures of 128 px: 8k_4x128px
     repeats, budget = (3, 20.0) if backend == "torch" else (50, 6.0)
     return [
         *milliseconds(f"{backend}_forward_{case}", timings(forward, repeats, budget, wait)),
         *milliseconds(f"{backend}_forward_backward_{case}", timings(both, repeats, budget, wait), bar),
     ]
+
+
+def measure_speedup(count: int = 40000, size: int = 512) -> Figure:
+    """How many times faster numba draws and differentiates than the torch reference does, measured in turn."""
+    ours, reference = (_both(*_scene("cpu", count, size, 1), name) for name in ("numba", "torch"))
+    ours()
+    ratios = [_seconds(reference) / _seconds(ours) for _ in range(3)]
+    return Figure(f"cpu_speedup_{count // 1000}k_{size}", statistics.median(ratios), "times", ">= 40")
+
+
+def measure_second_start() -> Figure:
+    """Seconds that a fresh process needs for its first picture and gradient beyond importing torch; the kernels lie compiled."""
+    code = (
+        "import time, torch; start = time.perf_counter()\n"
+        "from benchmarks.rasterize import _both, _scene; _both(*_scene('cpu', 256, 64, 1), 'numba')(); print(time.perf_counter() - start)"
+    )
+    spent = [float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) for _ in range(2)]
+    return Figure("cpu_second_start_s", spent[-1], "s", "<= 1")
+
+
+def measure_against_gsplat(scenes: int = 8, count: int = 40000, size: int = 512) -> list[Figure]:
+    """All scenes in one call of ours, in one call of gsplat, and in a loop of gsplat's calls, a picture each; in turn."""
+    from gsplat import rasterization
+
+    cloud, cameras, target = _scene("cuda", count, size, scenes)
+    leaves = [t.clone().requires_grad_() for t in vars(cloud).values()]
+
+    def bare(part: slice) -> None:
+        means, rotations, scales, opacities, colors = (t[part] for t in leaves)
+        view = cameras.w2c[part], cameras.intrinsics[part]
+        drawn = rasterization(means, rotations, scales, opacities, colors, *view, size, size, packed=False)
+        picture = drawn[0] + 1 - drawn[1]
+        torch.autograd.grad((picture * target[part]).sum(), leaves)
+
+    def loop() -> None:
+        for scene in range(scenes):
+            bare(slice(scene, scene + 1))
+
+    ours = _both(cloud, cameras, target, "gsplat")
+    calls: dict[str, Callable[[], None]] = {"ours": ours, "bare": lambda: bare(slice(None)), "loop": loop}
+    for call in calls.values():
+        _seconds(call, "cuda")
+    spent = [{name: _seconds(call, "cuda") for name, call in calls.items()} for _ in range(20)]
+    ratio = lambda top, bottom: statistics.median(row[top] / row[bottom] for row in spent)  # noqa: E731
+    return [
+        Figure("gpu_overhead", ratio("ours", "bare"), "times", "<= 1.15"),
+        Figure("gpu_batch_speedup", ratio("loop", "ours"), "times", ">= 3"),
+    ]
+
+
+def _scene(device: str, count: int, size: int, scenes: int) -> tuple[GaussianCloud, Camera, Tensor]:
+    """Figures, a camera each, and weights of the pictures whose gradient is taken."""
+    cloud, cameras = figure_cloud(count, scenes).to(device), ring_cameras(size, scenes, 1).to(device)
+    return cloud, cameras, torch.rand(scenes, 1, size, size, 3, device=device)
+
+
+def _both(cloud: GaussianCloud, cameras: Camera, target: Tensor, backend: str) -> Callable[[], None]:
+    """Forward and backward to all five fields."""
+    leaves = [t.clone().requires_grad_() for t in vars(cloud).values()]
+    background = torch.ones(3, device=target.device)
+
+    def run() -> None:
+        color = rasterize(GaussianCloud(*leaves), cameras, background, backend).color
+        torch.autograd.grad((color * target).sum(), leaves)
+
+    return run
+
+
+def _seconds(call: Callable[[], None], device: str = "cpu") -> float:
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait()
+    start = time.perf_counter()
+    call()
+    wait()
+    return time.perf_counter() - start
 
 
 def measure_parity(device: str, backend: str) -> list[Figure]:
@@ -128,6 +203,7 @@ def main() -> None:
         figures += measure_case(options.device, backend, count, size, batch, views, bar)
     count, size, batch, views, _ = CASES[options.device][0]
     figures += measure_case(options.device, "torch", count, size, batch, views, None)
+    figures += measure_against_gsplat() if options.device == "cuda" else [measure_speedup(), measure_second_start()]
     config = {
         "cases": CASES[options.device],
         "gaussian_size_metres": 0.01,
@@ -136,7 +212,7 @@ def main() -> None:
     }
     seconds = time.perf_counter() - started
     publish(
-        "rasterizer", figures, device=device_name(options.device), config=config, seconds=seconds, path=options.json
+        "rasterize", figures, device=device_name(options.device), config=config, seconds=seconds, path=options.json
     )
 
 
