@@ -37,6 +37,7 @@ WEIGHTS = PROJECT / "samples" / "weights" / "stage1.safetensors"
 FIGURES = {  # name → unit, bar
     "psnr_input": ("dB", None), "psnr_novel": ("dB", ">= 31.5"), "ssim_novel": ("", ">= 0.97"), "silhouette_iou": ("", ">= 0.98"),
     "psnr_novel_read": ("dB", ">= 28"), "psnr_new_pose": ("dB", ">= 30.5"),
+    "psnr_sides": ("dB", None), "psnr_sides_of_two_pictures": ("dB", None),
     "pa_mpjpe_mm": ("mm", "<= 25"), "mpjpe_mm": ("mm", "<= 45"),
     "control_one_colour": ("dB", None), "control_other_person": ("dB", None), "avatar_seconds": ("s", "<= 3"),
 }  # fmt: skip
@@ -46,7 +47,7 @@ FIGURES = {  # name → unit, bar
 class Subject:
     """One person: the input picture, three views round it, and another pose from the input's side."""
 
-    pictures: Tensor  # [5, SIDE, SIDE, 4] 0..1, colours on white, then alpha
+    pictures: Tensor  # [5, SIDE, SIDE, 4] 0..1, colours on white, then alpha; as many more as views are asked for
     cameras: Camera  # [5]
     params: SmplxParams  # [5] world
 
@@ -59,18 +60,19 @@ class Subject:
         return self.pictures[..., 3].numpy()
 
 
-def draw_subject(seed: int) -> Subject:
+def draw_subject(seed: int, views: int = 4) -> Subject:
+    """`views` level pictures round a person, the first from about the front, then one of another pose."""
     person, rng = make_person(seed, 512), np.random.default_rng([seed, 43])
     first, second = random_stance(person, rng), random_stance(person, rng)
     lights = Lights(ambient=rng.uniform(0.45, 0.6), key_intensity=rng.uniform(0.4, 0.6))
-    ring = ScansConfig.model_validate({"views": 4, "half_body_views": 0, "azimuth": rng.uniform(-TURN, TURN), "size": SIDE})
-    views = photograph(person, first, lights, ring) + photograph(person, second, lights, ring.model_copy(update={"views": 1}))
+    ring = ScansConfig.model_validate({"views": views, "half_body_views": 0, "azimuth": rng.uniform(-TURN, TURN), "size": SIDE})
+    photos = photograph(person, first, lights, ring) + photograph(person, second, lights, ring.model_copy(update={"views": 1}))
     pictures, cameras = [], []
-    for view, picture in views:
+    for view, picture in photos:
         square = crops.square_round(crops.person_box(picture[..., 3]), SIDE, SIDE)
         pictures.append(crops.crop(picture, square, SIDE).float() / 255)
         cameras.append(crops.crop_camera(view.camera, square, SIDE)[None])
-    return Subject(torch.stack(pictures), Camera.cat(cameras), SmplxParams.cat([first] * 4 + [second]))
+    return Subject(torch.stack(pictures), Camera.cat(cameras), SmplxParams.cat([first] * views + [second]))
 
 
 @torch.no_grad()
@@ -86,14 +88,20 @@ def measure(network: Stage1, subject: Subject, other: GaussianCloud | None) -> t
     shown, shown_read = _draw(network, given, subject), _draw(network, read, subject)
     boxes = person_box(subject.alpha, 0.1)
     compare = lambda render, part: psnr(render.color[part].numpy(), subject.color[part], boxes[part])  # noqa: E731
-    novel, pose = slice(1, 4), slice(4, 5)
+    novel, pose, sides = slice(1, 4), slice(4, 5), slice(1, 4, 2)
+    both = slice(0, 3, 2)  # from the front and from behind
+    two = network.encode_several(
+        subject.pictures[None, both, ..., :3].movedim(-1, 2).contiguous(), subject.cameras[None, both],
+        in_camera(network, subject.params[both], subject.cameras.w2c[both])[None],
+    )  # fmt: skip
+    shown_two = _draw(network, network.gaussians(network.canonical(two)), subject)
     solid = (shown.alpha[novel, ..., 0] > 0.5).numpy(), subject.alpha[novel] > 0.5
     joints, target = (joints_of(network, p)[0, :BODY].numpy() for p in (encoding.params, true))
     figures = {
         "psnr_input": compare(shown, slice(0, 1)), "psnr_novel": compare(shown, novel), "psnr_novel_read": compare(shown_read, novel),
         "ssim_novel": ssim(shown.color[novel].numpy(), subject.color[novel], boxes[novel]),
         "silhouette_iou": float((solid[0] & solid[1]).sum() / (solid[0] | solid[1]).sum()),
-        "psnr_new_pose": compare(shown, pose),
+        "psnr_new_pose": compare(shown, pose), "psnr_sides": compare(shown, sides), "psnr_sides_of_two_pictures": compare(shown_two, sides),
         "pa_mpjpe_mm": 1e3 * pa_mpjpe(joints, target), "mpjpe_mm": 1e3 * mpjpe(joints - joints[:1], target - target[:1]),
         "control_one_colour": psnr(_one_colour(subject), subject.color[novel], boxes[novel]), "avatar_seconds": seconds,
     }  # fmt: skip

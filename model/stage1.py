@@ -1,7 +1,8 @@
 """Stage 1: one picture of a person, or several → SMPL-X tokens and a canonical triplane → Gaussians that skinning poses.
 
-`encode` reads a picture, `encode_several` more of them, `canonical` reads the identity's triplane at the anchors, `gaussians` decodes each anchor's
-features, `pose` moves the Gaussians with any SMPL-X parameters. Identity lives in template space throughout.
+`encode` reads the picture (`encode_several` more of them), `canonical` reads the identity's triplane at the anchors,
+`gaussians` decodes each anchor's features, `pose` moves the Gaussians with any SMPL-X parameters. Identity lives in
+template space throughout.
 Axes: B batch, N Gaussians (= anchors), K SMPL-X tokens, d width, F anchor features, S picture side.
 """
 
@@ -127,13 +128,7 @@ class Stage1(nn.Module):
 
     def pose(self, cloud: GaussianCloud, params: SmplxParams) -> GaussianCloud:
         """Canonical Gaussians [B or 1, N] moved by SMPL-X parameters [B] into the space of the parameters."""
-        with full_precision(cloud.means):
-            batch = len(params.transl)
-            if len(cloud.means) != batch:
-                cloud = cloud.map(lambda t: t.expand(batch, *t.shape[1:]))
-            means, turns = self.anchors.posed(cloud.means.float() - self.anchors.points.rest, params)
-            rotations = quaternion_multiply(turns, F.normalize(cloud.rotations.float(), dim=-1))
-        return GaussianCloud(means, rotations, cloud.scales, cloud.opacities, cloud.colors)
+        return posed_cloud(self.anchors, cloud, params)
 
     def offsets(self, cloud: GaussianCloud) -> Tensor:
         """How far canonical Gaussians have moved from where they start at their anchors, [B, N, 3] metres."""
@@ -174,6 +169,17 @@ class Stage1(nn.Module):
         return (planes + whole[:, None, :, None, None]).float()
 
 
+def posed_cloud(anchors: Anchors, cloud: GaussianCloud, params: SmplxParams) -> GaussianCloud:
+    """Gaussians [B or 1, N] in template space, moved by SMPL-X parameters [B] into the space of the parameters."""
+    with full_precision(cloud.means):
+        batch = len(params.transl)
+        if len(cloud.means) != batch:
+            cloud = cloud.map(lambda t: t.expand(batch, *t.shape[1:]))
+        means, turns = anchors.posed(cloud.means.float() - anchors.points.rest, params)
+        rotations = quaternion_multiply(turns, F.normalize(cloud.rotations.float(), dim=-1))
+    return GaussianCloud(means, rotations, cloud.scales, cloud.opacities, cloud.colors)
+
+
 class GaussianHead(nn.Module):
     """Features of an anchor → its Gaussian, relative to the anchor's place, spacing and local frame."""
 
@@ -181,15 +187,23 @@ class GaussianHead(nn.Module):
         super().__init__()
         self.max_offset, self.max_scale = max_offset, max_scale
         self.hidden = nn.Linear(FEATURES, FEATURES)
-        self.out = nn.Linear(FEATURES, 14)  # offset 3, log scale 3, rotation 4, opacity, change of colour 3
+        self.out = nn.Linear(FEATURES, 14)  # what `decode` takes
         nn.init.normal_(self.out.weight, std=0.01)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, features: Tensor, anchors: Anchors) -> GaussianCloud:
         learned, picture = features[..., :FEATURES], features[..., FEATURES:]
         y = self.out(F.gelu(self.hidden(F.gelu(learned.to(self.out.weight.dtype)))))
+        return self.decode(y, picture[..., :3], anchors)
+
+    def decode(
+        self,
+        y: Tensor,  # [B, N, 14] offset 3, log scale 3, rotation 4, opacity, change of colour 3; zeros: an anchor as it is
+        base: Tensor,  # [B, N, 3] first guess of the colour
+        anchors: Anchors,
+    ) -> GaussianCloud:
         with full_precision(y):
-            y, base = y.float(), picture[..., :3].float().clamp(0.03, 0.97)
+            y, base = y.float(), base.float().clamp(0.03, 0.97)
             local = soft_bound(OFFSET_STEP * y[..., :3], self.max_offset)
             means = anchors.home + apply_matrices(anchors.frames, local)
             stretch = torch.where(y[..., 3:6] < 0, SCALE_DOWN, SCALE_UP)

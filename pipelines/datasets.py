@@ -9,6 +9,7 @@ R rendered side, A audio features.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from model.stage2 import audio_window
 from model.types import Camera, SmplxParams, TensorGroup
@@ -54,6 +55,15 @@ class DrawnViews:
     points: Tensor  # [B, SURFACE, 3]
     image_size: int
     render_size: int
+
+    def pin_memory(self) -> DrawnViews:
+        pinned = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for name, value in pinned.items():
+            if isinstance(value, TensorGroup):
+                pinned[name] = value.map(Tensor.pin_memory)
+            elif isinstance(value, Tensor):
+                pinned[name] = value.pin_memory()
+        return DrawnViews(**pinned)
 
     def to(self, device: Any) -> ViewBatch:
         pictures = self.pictures.to(device, non_blocking=True)
@@ -117,6 +127,13 @@ class Draw:
     def words(self) -> tuple[int, int, int]:
         return self.seed, self.rank, self.start
 
+    def steps(self) -> Iterator[int]:
+        """The steps whose batches this process of a `DataLoader` makes: each in turn, so together they come in order."""
+        worker = get_worker_info()
+        first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        every = itertools.count(self.start) if self.end is None else range(self.start, self.end)
+        return itertools.islice(every, first, None, stride)
+
     def rng(self, step: int, sample: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, step, self.rank, sample])
 
@@ -130,13 +147,15 @@ class ScanViews(IterableDataset[DrawnViews]):
             raise ValueError("stage 1: expected at least one training sample in scan, idol or talk shards, got none")
         self.draw, self.views, self.image_size, self.render_size = draw, views, image_size, render_size
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether batches can be made in several processes, which share the samples."""
+        return all(source.cache is not None for source in self.sources)
+
     def __iter__(self) -> Iterator[DrawnViews]:
         for source in self.sources:
             source.start(*self.draw.words)
-        step = self.draw.start
-        while self.draw.end is None or step < self.draw.end:
-            yield self.at(step)
-            step += 1
+        yield from map(self.at, self.draw.steps())
 
     def at(self, step: int) -> DrawnViews:
         return collate([self.sample(self.draw.rng(step, i)) for i in range(self.draw.batch)])

@@ -61,7 +61,7 @@ class Stage1Task(Task):
         encoding = network.encode_several(batch.images[:, :given], cameras, None if own else every)
         true = every[:, 0]
         cloud = network.gaussians(network.canonical(encoding))
-        seen, guess = render_both(network, cloud, encoding, batch.view_params, batch.cameras, self.backend)
+        seen, guess = render_both(network, cloud, encoding, batch.view_params, batch.cameras, self.backend, self.settings.render_size)
         losses = picture_losses(seen.color, seen.alpha, batch.views, batch.alpha)
         for name, value in picture_losses(guess.color, guess.alpha, batch.views[:, :1], batch.alpha[:, :1]).items():
             losses[f"{name}_predicted"] = PREDICTED_POSE_SHARE * value
@@ -86,7 +86,7 @@ class Stage1Task(Task):
         true = in_camera(network, batch.view_params[:, 0], camera.w2c)
         encoding = network.encode(batch.images[:, 0], camera)
         cloud = network.gaussians(network.canonical(encoding))
-        seen, own = render_both(network, cloud, encoding, batch.view_params, batch.cameras, self.backend)
+        seen, own = render_both(network, cloud, encoding, batch.view_params, batch.cameras, self.backend, self.settings.render_size)
         network.train()
         error = (seen.color - batch.views).square().mean((2, 3, 4))
         psnr = -10 * torch.log10(error.clamp(min=1e-10))
@@ -109,10 +109,11 @@ def render_views(
     params: SmplxParams,  # [B, C] world
     cameras: Camera,  # [B, C]
     backend: str,
+    side: int | None = None,  # of the pictures; none: as the cameras say
 ) -> Render:  # [B, C]
     """Each picture with its own pose, on white."""
     views = params.transl.shape[1]
-    return _render(network, cloud.map(lambda x: x.repeat_interleave(views, 0)), params, cameras, backend)
+    return _render(network, cloud.map(lambda x: x.repeat_interleave(views, 0)), params, cameras, backend, side)
 
 
 def render_both(
@@ -122,6 +123,7 @@ def render_both(
     params: SmplxParams,  # [B, C] world
     cameras: Camera,  # [B, C], the first that of the picture
     backend: str,
+    side: int,  # of the pictures
 ) -> tuple[Render, Render]:  # [B, C], [B, 1]
     """All pictures with their true poses, and the first one with the predicted pose, from which the pose alone learns."""
     views = cameras.w2c.shape[1]
@@ -129,15 +131,16 @@ def render_both(
     every_camera = Camera.cat([cameras, Camera(identity, cameras.intrinsics[:, :1], cameras.size[:, :1])], 1)
     every_params = SmplxParams.cat([params, encoding.params.map(lambda x: x[:, None])], 1)
     clouds = cloud.map(lambda x: torch.stack([*[x] * views, x.detach()], 1).flatten(0, 1))
-    drawn = _render(network, clouds, every_params, every_camera, backend)
+    drawn = _render(network, clouds, every_params, every_camera, backend, side)
     return drawn.map(lambda x: x[:, :views]), drawn.map(lambda x: x[:, views:])
 
 
-def _render(network: Stage1, clouds: GaussianCloud, params: SmplxParams, cameras: Camera, backend: str) -> Render:
+def _render(network: Stage1, clouds: GaussianCloud, params: SmplxParams, cameras: Camera, backend: str, side: int | None) -> Render:
     """Clouds [B × C, N], one a picture [B, C]."""
     posed = network.pose(clouds, params.map(lambda x: x.flatten(0, 1)))
     one = cameras.map(lambda x: x.flatten(0, 1)[:, None])
-    drawn = rasterize(posed, one, posed.colors.new_ones(3), backend, antialiased=True)
+    size = None if side is None else (side, side)
+    drawn = rasterize(posed, one, posed.colors.new_ones(3), backend, antialiased=True, size=size)
     return drawn.map(lambda x: x.unflatten(0, params.transl.shape[:2])[:, :, 0])
 
 

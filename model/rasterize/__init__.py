@@ -44,6 +44,7 @@ def rasterize(
     background: Tensor | None = None,  # [D], or [B, C, D]; none: zeros (black)
     backend: str = "auto",
     antialiased: bool = False,
+    size: tuple[int, int] | None = None,  # the cameras' width and height; none: read from them, which waits for a GPU
 ) -> Render:
     """Render every scene from each of its cameras.
 
@@ -52,7 +53,8 @@ def rasterize(
     rendered in float32. Errors: ValueError on shapes, sizes or devices that differ, or a backend the device cannot run;
     ModuleNotFoundError if its package is missing; FloatingPointError on a non-finite Gaussian (`torch`, `numba`).
     """
-    width, height = _common_size(cloud, cameras)
+    _belong_together(cloud, cameras)
+    width, height = size or _common_size(cameras)
     name = choose_backend(backend, cloud.means.device)
     _announce(name, str(cloud.means.device.type))
     dtype = torch.promote_types(cloud.means.dtype, torch.float32)
@@ -83,14 +85,17 @@ def choose_backend(name: str, device: torch.device | str) -> str:
     return name
 
 
-def _common_size(cloud: GaussianCloud, cameras: Camera) -> tuple[int, int]:
-    """Width and height of all cameras, after checking that cloud and cameras belong together."""
+def _belong_together(cloud: GaussianCloud, cameras: Camera) -> None:
     batch = tuple(cloud.means.shape[:-2])
     views = tuple(cameras.w2c.shape[:-2])
     if len(batch) != 1 or len(views) != 2 or views[0] != batch[0]:
         raise ValueError(f"rasterize: expected a cloud [B, N] and cameras [B, C], got {batch} + N and {views}")
     if cameras.w2c.device != cloud.means.device:
         raise ValueError(f"rasterize: cameras are on {cameras.w2c.device}, the cloud on {cloud.means.device}")
+
+
+def _common_size(cameras: Camera) -> tuple[int, int]:
+    """Width and height of all cameras."""
     sizes = cameras.size.reshape(-1, 2).tolist()
     if any(size != sizes[0] for size in sizes):
         raise ValueError(f"rasterize: cameras of one call must have one size, got {sorted(set(map(tuple, sizes)))}")

@@ -199,8 +199,9 @@ def test_a_second_picture_shows_what_the_first_hides(network, body):
     alone, joined = network.encode(red, camera(), front), network.encode_several(both, cameras, params)
     colors, seen = joined.pixels[0, :, -4:-1], joined.pixels[0, :, -1]
     outward = network.anchors.frames[:, 2, 2]
-    torch.testing.assert_close(colors[(outward > 0.9) & (alone.pixels[0, :, -1] == 1)].mean(0), torch.tensor([0.8, 0, 0]), atol=0.02, rtol=0)
-    torch.testing.assert_close(colors[(outward < -0.9) & (seen == 1)].mean(0), torch.tensor([0, 0, 0.8]), atol=0.02, rtol=0)
+    ahead, behind = (outward > 0.9) & (alone.pixels[0, :, -1] == 1), (outward < -0.9) & (seen == 1)
+    torch.testing.assert_close(colors[ahead].mean(0), torch.tensor([0.8, 0, 0]), atol=0.02, rtol=0)
+    torch.testing.assert_close(colors[behind].mean(0), torch.tensor([0, 0, 0.8]), atol=0.02, rtol=0)
     assert (seen > 0.5).float().mean() > 1.6 * (alone.pixels[0, :, -1] > 0.5).float().mean()
 
 

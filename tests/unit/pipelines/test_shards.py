@@ -233,6 +233,16 @@ def test_batches_follow_from_seed_step_and_process(corpus):
     torch.testing.assert_close(small.movedim(1, -1), first.views[:, 0], atol=1e-5, rtol=0, msg="first target is the input")
 
 
+def test_processes_make_the_batches_that_one_would(corpus):
+    _, store = corpus
+    views = ScanViews([People(store.shards("scans"), "train", 48)], Draw(1, 2, end=5), 3, 48, 32)
+    assert views.in_memory
+    loader = torch.utils.data.DataLoader(views, batch_size=None, num_workers=2, multiprocessing_context="fork")
+    for step, batch in enumerate(loader):
+        torch.testing.assert_close(batch.pictures, views.at(step).pictures)
+    assert step == 4
+
+
 def test_windows_carry_audio_round_every_frame(corpus):
     _, store = corpus
     talks = People(store.shards("talks"), "train", 48)
