@@ -7,10 +7,12 @@ rendered; or LHM's video. What a check-out gets wrong is an error (`CheckoutFail
 
 from __future__ import annotations
 
-from functools import partial
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import roma
+import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -21,21 +23,25 @@ from model.motion import params_from_motion
 from model.stage1 import Stage1
 from model.types import GaussianCloud, SmplxParams
 from pipelines import media
+from pipelines.baseline_accumulation import ROWS, fitted_avatar, placed, unplaced
 from pipelines.baseline_checkouts import Checkout, Home, at_rate, emage_motion, lhm_pictures
 from pipelines.baseline_training import train as train
 from pipelines.body import body_file
 from pipelines.checkpoints import load_stage1, weights_file
 from pipelines.convert import context_of
 from pipelines.drawing import draw, sheet
-from pipelines.formats import EMAGE_RATE, load_emage, load_lhm, resample, save_emage, save_lhm
+from pipelines.formats import load_emage, load_lhm, resample, save_emage, save_lhm
+from pipelines.formats_emage import RATE as EMAGE_RATE
 from pipelines.formats_hands import HandSpace
-from pipelines.held_out import REFERENCE, held_out_clips
+from pipelines.held_out import REFERENCE, HeldOutClip, Performance, held_out_clips
 from pipelines.manifests import read_manifest
+from pipelines.media import Picture
 from pipelines.motions import iterate_motions
 from pipelines.progress import progress
 from pipelines.provenance import provenance
-from pipelines.scoring import curves, results, score
-from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json, writing
+from pipelines.scoring import DEFINITIONS, TRUTH, score
+from pipelines.scoring_summary import markdown_rows
+from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, writing
 
 CODE_VERSION = "3"  # 2: fingers in EMAGE's files are relative to the mean hand, as EMAGE has them; 3: EMAGE and LHM themselves
 
@@ -122,7 +128,7 @@ def retarget(config: Config, store: Store) -> Record:
 def video(config: Config, store: Store, home: Home | None = None) -> Record:
     """Pose the canonical avatar of each clip's reference picture by its JSON, render, score.
 
-    Outputs: baseline/video/<clip>.mp4 and metrics.json, the `two_stage` row of the comparison.
+    Outputs: baseline/video/<clip>.mp4 and metrics.json: the row `two_stage` and those of `baseline_accumulation`.
     """
     source, target = store.baseline("retargeted"), store.baseline("video")
     weights = weights_file(store, "stage1")
@@ -133,44 +139,70 @@ def video(config: Config, store: Store, home: Home | None = None) -> Record:
     def work() -> dict[str, Any]:
         stage1 = load_stage1(config, store)
         clips = held_out_clips(config, store, stage1)
-        performances = []
+        hands = HandSpace.load(body_file(config))
+        truth = [Performance(c.truth, c.pictures) for c in clips]
+        rows: dict[str, list[Performance]] = {"two_stage": [], **{name: [] for name in ROWS}}
         with writing(target) as folder:
             folder.mkdir()
             for clip in progress(clips, "two-stage videos"):
-                motion_folder = source / clip.name / "smplx_params"
-                params, camera = load_lhm(motion_folder)
-                if lhm is not None:
-                    seen = list(lhm_pictures(config.baseline, clip.video[REFERENCE], motion_folder, len(clip.video[0]), home or Home()))
-                    frames = len(clip.truth.transl)
-                    pictures, params = at_rate(seen, clip.fps, frames), resample(params, EMAGE_RATE, clip.fps, frames)
-                else:
-                    with torch.no_grad():
-                        canonical = stage1.gaussians(stage1.canonical(clip.encoding))
-                    pictures = list(draw(partial(_pose_frames, stage1, canonical, params), camera, len(params.transl)))
+                players = _Players(config, stage1, clip, lhm is not None, home or Home())
+                params, pictures = players.retargeted(source / clip.name / "smplx_params")
                 media.write_video(folder / f"{clip.name}.mp4", iter(pictures), clip.fps, clip.audio)
-                performances.append(clip.performance(params, pictures))
-            scores = score(config, store, stage1.body, clips, performances)
-            lines = {"two_stage": curves(config, stage1.body, performances[0], clips[0])}
-            about = results({"two_stage": scores}, curves=lines, provenance=provenance(config, store))
-            write_json(folder / "metrics.json", about)
+                rows["two_stage"].append(clip.performance(params, pictures))
+                moved, rate = load_emage(store.baseline("motion") / f"{clip.name}_output.npz", hands)
+                predicted = resample(moved, rate, clip.fps, len(clip.truth.transl))
+                for name, performance in players.with_truth(predicted).items():
+                    rows[name].append(performance)
+            scored = score(config, store, stage1, clips, {TRUTH: truth, **rows})
+            scored.write(folder, clips=[c.id for c in clips], by=by, provenance=provenance(config, store))
             Image.fromarray(sheet(pictures)).save(folder / "preview.png")
-        return {"clips": len(clips), "by": by, "metrics": scores, "preview": str(target / "preview.png"), "path": str(target)}
+        facts = {"clips": len(clips), "by": by, "metrics": scored.means("two_stage"), "table": markdown_rows(scored.table(), DEFINITIONS)}
+        return facts | {"preview": str(target / "preview.png"), "path": str(target)}
 
     return store.once("baseline_video", "all", CODE_VERSION, inputs, [target], work)
 
 
-def _pose_frames(stage1: Stage1, canonical: GaussianCloud, params: SmplxParams, index: Tensor) -> GaussianCloud:
-    return stage1.pose(canonical, params[index])
+class _Players:
+    """What moves the person of one clip: the canonical avatar of the reference picture (ours or LHM's), and a fitted one."""
 
+    def __init__(self, config: Config, stage1: Stage1, clip: HeldOutClip, lhm: bool, home: Home):
+        self.config, self.stage1, self.clip, self.lhm, self.home = config, stage1, clip, lhm, home
+        with torch.no_grad():
+            self.canonical = stage1.gaussians(stage1.canonical(clip.encoding))
 
-def placed(motion: SmplxParams, reference: SmplxParams) -> SmplxParams:
-    """Motion [T] of a person at rest at the origin → the frame in which `reference` [1] stands, with its shape."""
-    rest = roma.rotvec_to_rotmat(reference.global_orient)
-    orient = roma.rotmat_to_rotvec(rest @ roma.rotvec_to_rotmat(motion.global_orient))
-    fields = {name: getattr(motion, name) for name in motion.__dataclass_fields__}
-    fields |= {
-        "global_orient": orient,
-        "transl": reference.transl + motion.transl @ rest[0].T,
-        "betas": reference.betas.expand_as(motion.betas),
-    }
-    return SmplxParams(**fields)
+    def retargeted(self, motion: Path) -> tuple[SmplxParams, list[Picture]]:
+        """Motion [T] of LHM's JSON files at the clip's rate, and all T pictures of the predicted avatar."""
+        clip, frames = self.clip, len(self.clip.truth.transl)
+        params, camera = load_lhm(motion)
+        if not self.lhm:
+            return params, list(draw(self._posed(self.canonical, params), camera, frames))
+        seen = list(lhm_pictures(self.config.baseline, clip.video[REFERENCE], motion, len(clip.video[0]), self.home))
+        return resample(params, EMAGE_RATE, clip.fps, frames), at_rate(seen, clip.fps, frames)
+
+    def with_truth(self, predicted: SmplxParams) -> dict[str, Performance]:
+        """The rows in which one stage or both are replaced by the truth; `predicted` motion [T] is at rest at the origin."""
+        clip, first = self.clip, self.clip.truth[:1]
+        fitted = fitted_avatar(self.stage1, clip, self.canonical, self.config.baseline.avatar_steps)
+        mine = placed(predicted, first)
+        theirs = placed(unplaced(clip.truth, first), clip.encoding.params)
+        return {
+            "true_both": self._performance(fitted, clip.truth),
+            "true_avatar": self._performance(fitted, mine),
+            "true_motion": self._by_lhm(theirs) if self.lhm else self._performance(self.canonical, theirs),
+        }
+
+    def _performance(self, cloud: GaussianCloud, params: SmplxParams) -> Performance:
+        """Only the compared frames are drawn."""
+        pictures = list(draw(self._posed(cloud, params), self.clip.camera, self.clip.frames))
+        return Performance(params, torch.from_numpy(np.stack(pictures)).float() / 255)
+
+    def _by_lhm(self, params: SmplxParams) -> Performance:
+        clip = self.clip
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name) / clip.name / "smplx_params"
+            frames = round(len(params.transl) * EMAGE_RATE / clip.fps)
+            save_lhm(folder, self.stage1.body, resample(params, clip.fps, EMAGE_RATE, frames), clip.camera)
+            return clip.performance(params, self.retargeted(folder)[1])
+
+    def _posed(self, cloud: GaussianCloud, params: SmplxParams) -> Callable[[Tensor], GaussianCloud]:
+        return lambda index: self.stage1.pose(cloud, params[index])

@@ -113,8 +113,9 @@ def give_stage1(config: Config, store: Store, body) -> None:
     save_weights(weights_file(store, "stage1"), Stage1(config.stage1, body), about)
 
 
-def test_the_two_stage_system_of_the_neighbours_runs_to_its_scores(corpus, make_config, installed, body):
+def test_the_two_stage_system_of_the_neighbours_runs_to_its_scores(corpus, installed, body):
     config, store = corpus
+    installed = {**installed, "avatar_steps": 2}
     config = config.model_copy(update={"baseline": config.baseline.model_validate(installed)})
     give_stage1(config, store, body)
     records = [work(config, store) for work in (motion, retarget, video)]
