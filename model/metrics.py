@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.fgd import AUTOENCODER_VERSION as AUTOENCODER_VERSION
@@ -24,6 +23,7 @@ from model.fgd import fgd as fgd
 from model.fgd import fit_autoencoder as fit_autoencoder
 from model.fgd import frechet_distance as frechet_distance
 from model.fgd import motion_windows as motion_windows
+from model.losses import ssim_map
 from model.metrics_arrays import Floats, Values, as_array, as_tensor, same_shape
 from model.metrics_intervals import Interval as Interval
 from model.metrics_intervals import speaker_bootstrap as speaker_bootstrap
@@ -38,7 +38,7 @@ from model.metrics_speech import onset_times as onset_times
 from model.metrics_speech import pearson as pearson
 from model.metrics_speech import viseme_of as viseme_of
 
-SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # pixels
+SSIM_WINDOW = 11  # pixels
 TOES = (10, 11)
 CONTACT = 0.05  # metres above the floor under which a toe stands on it
 
@@ -58,26 +58,14 @@ def psnr(image: Values, target: Values, box: Values | None = None) -> float:
 def ssim(image: Values, target: Values, box: Values | None = None) -> float:
     """Mean structural similarity (Wang et al. 2004; window 11, σ 1.5), of pictures cut to `box` first; −1..1.
 
-    Windows that leave the picture are not counted, so 11 pixels a side are the least; torchmetrics gives the same.
+    The border is continued by reflection, as torchmetrics does, which gives the same; 11 pixels a side are the least.
     """
     scores = []
     for a, b in _pairs(image, target, box):
         if min(a.shape[:2]) < SSIM_WINDOW:
             raise ValueError(f"ssim: expected at least {SSIM_WINDOW} pixels a side, got {tuple(a.shape[:2])}")
-        scores.append(_ssim(*(t.movedim(-1, 0)[:, None].double() for t in (a, b))))
+        scores.append(float(ssim_map(a, b).mean()))
     return float(np.mean(scores))
-
-
-def _ssim(a: Tensor, b: Tensor) -> float:
-    """Of channels [D, 1, H, W]: mean of (2μₐμ_b + C₁)(2σₐ_b + C₂) / ((μₐ² + μ_b² + C₁)(σₐ² + σ_b² + C₂)), C = (0.01², 0.03²)."""
-    offsets = torch.arange(SSIM_WINDOW, dtype=a.dtype) - SSIM_WINDOW // 2
-    window = torch.softmax(-offsets.square() / (2 * SSIM_SIGMA**2), 0)
-    mean = lambda x: F.conv2d(F.conv2d(x, window[None, None, :, None]), window[None, None, None, :])  # noqa: E731
-    mean_a, mean_b = mean(a), mean(b)
-    var_a, var_b, both = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2, mean(a * b) - mean_a * mean_b
-    c1, c2 = 0.01**2, 0.03**2
-    above, below = (2 * mean_a * mean_b + c1) * (2 * both + c2), (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
-    return float((above / below).mean())
 
 
 def person_box(alpha: Values, margin: float = 0.0) -> list[tuple[int, int, int, int]]:
