@@ -88,6 +88,22 @@ def test_the_same_files_give_the_same_numbers(made):
     assert json.loads((made[1].comparison / "table.json").read_text())["headline"] == first["headline"]
 
 
+def test_the_benchmark_prints_the_same(made, capsys, tmp_path, monkeypatch):
+    from benchmarks import comparison as benchmark
+
+    path = tmp_path / "figures.json"
+    monkeypatch.setattr("sys.argv", ["comparison", "--workspace", str(made[1].root), "--json", str(path)])
+    benchmark.main()
+    found = {f["name"]: f["value"] for f in json.loads(path.read_text())["figures"]}
+    assert (found["psnr_gain"], found["psnr_gain_low"], found["psnr_gain_high"]) == (2.0, 2.0, 2.0)
+    assert found["psnr_lost_by_together"] == 6
+    assert found["end_to_end_psnr"] == pytest.approx(21.5)
+    assert "psnr_gain: 2 [2, 2]: end to end is better" in capsys.readouterr().err
+    per_clip = Comparison.load(made[1]).per_clip
+    assert benchmark.largest_change(per_clip, per_clip) == 0
+    assert benchmark.largest_change(per_clip, {"end_to_end": {}}) == 1e9
+
+
 def test_dagster_is_told_the_same(made):
     facts = made[2].facts
     assert facts["metrics"]["psnr_gain"] == 2.0
