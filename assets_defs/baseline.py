@@ -1,6 +1,17 @@
 """The two-stage system (speech → motion → retargeted motion → avatar) on the same held-out inputs, and the comparison."""
 
-from dagster import AssetExecutionContext, MaterializeResult, asset
+from collections.abc import Callable
+from typing import Any
+
+from dagster import (
+    AssetExecutionContext,
+    Failure,
+    MaterializeResult,
+    PipesTempFileContextInjector,
+    PipesTempFileMessageReader,
+    asset,
+    open_pipes_session,
+)
 
 from assets_defs.body import body_model
 from assets_defs.evaluation import speaking_video, stage1_evaluation, stage2_evaluation
@@ -18,10 +29,10 @@ from assets_defs.training import POOL, stage1_checkpoint
     kinds={"pytorch"},
 )
 def baseline_motion(context: AssetExecutionContext, settings: Settings) -> MaterializeResult:
-    """Speech → SMPL-X motion of the held-out clips, as EMAGE's npz files."""
+    """Speech → SMPL-X motion of the held-out clips, as EMAGE's npz files; by EMAGE's check-out where one is configured."""
     from pipelines.baseline import motion
 
-    return recorded(context, settings, motion)
+    return _with_checkouts(context, settings, motion)
 
 
 @asset(
@@ -45,10 +56,10 @@ def baseline_retargeted_motion(context: AssetExecutionContext, settings: Setting
     kinds={"pytorch"},
 )
 def baseline_video(context: AssetExecutionContext, settings: Settings) -> MaterializeResult:
-    """The canonical avatar of one picture, driven by that motion."""
+    """The canonical avatar of one picture, driven by that motion; LHM's where its check-out is configured."""
     from pipelines.baseline import video
 
-    return recorded(context, settings, video)
+    return _with_checkouts(context, settings, video)
 
 
 @asset(
@@ -62,3 +73,15 @@ def baseline_comparison(context: AssetExecutionContext, settings: Settings) -> M
     from pipelines.report import comparison
 
     return recorded(context, settings, comparison)
+
+
+def _with_checkouts(context: AssetExecutionContext, settings: Settings, work: Callable[..., Any]) -> MaterializeResult:
+    """Work that may run another project's program: its progress comes through Pipes, every line of it at debug level."""
+    from pipelines.baseline_checkouts import CheckoutFailed, Home
+
+    with open_pipes_session(context, PipesTempFileContextInjector(), PipesTempFileMessageReader()) as session:
+        home = Home(context.log.debug, dict(session.get_bootstrap_env_vars()))
+        try:
+            return recorded(context, settings, lambda config, store: work(config, store, home=home))
+        except CheckoutFailed as error:
+            raise Failure(str(error), allow_retries=False) from None

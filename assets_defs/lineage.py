@@ -45,8 +45,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "stage2_evaluation": ("evaluation", "seed"),
     "speaking_video": ("speak",),
     "baseline_motion": ("baseline", "seed"),
-    "baseline_retargeted_motion": ("evaluation",),
-    "baseline_video": ("evaluation", "seed"),
+    "baseline_retargeted_motion": ("evaluation", "baseline"),
+    "baseline_video": ("evaluation", "baseline", "seed"),
     "baseline_comparison": (),
 }
 

@@ -187,10 +187,19 @@ class EvaluationConfig(Section):
     max_frames: int = Field(150, description="frames per clip evaluated")
     image_frames: int = Field(12, description="frames per clip that are rendered for image figures")
     render_size: int = Field(256, description="side of the rendered pictures, pixels")
+    truth: str | None = Field(EMBEDDED, description="folder of <talk>.npz with phones and a second draw of the motion, where there are any; 'embedded' for those of the embedded talks")
 
 
 class BaselineConfig(Section):
-    kind: Literal["compact"] = Field("compact", description="'compact': the project's own two-stage system")
+    motion: Literal["own", "emage"] = Field("own", description="speech → motion: 'own': a network trained here on the same shards; 'emage': PantoMatrix's, from its check-out")
+    avatar: Literal["own", "lhm"] = Field("own", description="picture and motion → video: 'own': stage 1's canonical avatar, skinned; 'lhm': LHM's, from its check-out")
+    pantomatrix: str | None = Field(None, description="folder of a check-out of PantoMatrix (motion: emage)")
+    pantomatrix_python: str | None = Field(None, description="interpreter of its environment; none: .venv/bin/python in the check-out")
+    lhm: str | None = Field(None, description="folder of a check-out of LHM (avatar: lhm)")
+    lhm_python: str | None = Field(None, description="interpreter of its environment; none: .venv/bin/python in the check-out")
+    lhm_model: str = Field("LHM-500M", description="name that inference.sh is called with")
+    time_limit: float = Field(7200.0, description="longest that one command of a check-out may run, seconds", gt=0)
+    avatar_steps: int = Field(120, description="optimiser steps that fit an avatar to each evaluated clip: the ceiling in the table of what each stage loses", ge=1)
     steps: int = Field(300, description="optimiser steps of the audio-to-motion network")
     width: int = Field(128, description="channels of the audio-to-motion network")
     layers: int = Field(3, description="layers of the audio-to-motion network")

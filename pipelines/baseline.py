@@ -1,53 +1,62 @@
 """The two-stage system on the held-out talks, through the neighbours' own file formats.
 
-`motion`: speech → SMPL-X as EMAGE's npz. `retarget`: npz → LHM's JSON, placed where the pictured person stands.
-`video`: the canonical avatar of one picture, posed by that JSON with linear blend skinning, rendered.
+`motion`: speech → SMPL-X as EMAGE's npz, by a network trained here or by EMAGE itself. `retarget`: npz → LHM's JSON, placed
+where the pictured person stands. `video`: the canonical avatar of one picture, posed by that JSON with linear blend skinning,
+rendered; or LHM's video. What a check-out gets wrong is an error (`CheckoutFailed`), never a recorded rejection.
 """
 
 from __future__ import annotations
 
-from functools import partial
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import roma
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
 from configs.schema import Config
-from model.audio_to_motion import AudioToMotion, rest_of
-from model.motion import motion_vector, params_from_motion
+from model.motion import params_from_motion
 from model.stage1 import Stage1
 from model.types import GaussianCloud, SmplxParams
 from pipelines import media
+from pipelines.baseline_accumulation import ROWS, fitted_avatar, placed, unplaced
+from pipelines.baseline_checkouts import Checkout, Home, at_rate, emage_motion, lhm_pictures
+from pipelines.baseline_training import train as train
 from pipelines.body import body_file
 from pipelines.checkpoints import load_stage1, weights_file
+from pipelines.convert import context_of
 from pipelines.drawing import draw, sheet
-from pipelines.formats import EMAGE_RATE, load_emage, load_lhm, resample, save_emage, save_lhm
+from pipelines.formats import load_emage, load_lhm, resample, save_emage, save_lhm
+from pipelines.formats_emage import RATE as EMAGE_RATE
 from pipelines.formats_hands import HandSpace
-from pipelines.held_out import held_out_clips
+from pipelines.held_out import REFERENCE, HeldOutClip, Performance, held_out_clips
 from pipelines.manifests import read_manifest
-from pipelines.motions import Motion, iterate_motions
+from pipelines.media import Picture
+from pipelines.motions import iterate_motions
 from pipelines.progress import progress
 from pipelines.provenance import provenance
-from pipelines.scoring import curves, results, score
-from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json, writing
+from pipelines.scoring import DEFINITIONS, TRUTH, score
+from pipelines.scoring_summary import markdown_rows
+from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, writing
 
-CODE_VERSION = "2"  # 2: fingers in EMAGE's files are relative to the mean hand, as EMAGE has them
-WINDOW = 64  # frames of a training window
+CODE_VERSION = "3"  # 2: fingers in EMAGE's files are relative to the mean hand, as EMAGE has them; 3: EMAGE and LHM themselves
 
 
-def motion(config: Config, store: Store) -> Record:
-    """Train the audio-to-motion network on the training talks and write the held-out talks' motion.
+def motion(config: Config, store: Store, home: Home | None = None) -> Record:
+    """Write the held-out talks' motion: by the own network, trained first on the training talks, or by EMAGE's check-out.
 
-    Outputs: checkpoints/baseline/audio_to_motion.safetensors, baseline/motion/<clip>_output.npz (EMAGE, 30 frames/s).
+    Outputs: baseline/motion/<clip>_output.npz (EMAGE, 30 frames/s) and, of the own network,
+    checkpoints/baseline/audio_to_motion.safetensors.
     """
     manifest = read_manifest(store, "talks")
     if manifest is None:
         raise InputRejected("baseline: expected talk shards, found none; materialise talk_shards first")
+    if config.baseline.motion == "emage":
+        return _emage_motion(config, store, manifest["hash"], home or Home())
     weights = store.checkpoint("baseline") / "audio_to_motion.safetensors"
     inputs = hash_json([manifest["hash"], config.baseline.model_dump(), config.seed])
 
@@ -69,54 +78,36 @@ def motion(config: Config, store: Store) -> Record:
                 # no picture is known here, hence no shape and no place: the mean body at the origin
                 save_emage(folder / f"{clip.name}_output.npz", params_from_motion(vector, SmplxParams.zeros()), clip.fit.fps, hands)
         counts = {"training_clips": len(training), "clips": len(clips)}
-        return {**counts, "metrics": {"loss": losses[-1]}, "path": str(store.baseline("motion"))}
+        return {**counts, "by": "own", "metrics": {"loss": losses[-1]}, "path": str(store.baseline("motion"))}
 
     return store.once("baseline_motion", "all", CODE_VERSION, inputs, [weights, store.baseline("motion")], work)
 
 
-def train(config: Config, clips: list[Motion]) -> tuple[AudioToMotion, list[float]]:
-    """Regression with position and velocity terms on random windows; deterministic in `config.seed`."""
-    settings = config.baseline
-    torch.manual_seed(config.seed)
-    rng = np.random.default_rng(config.seed)
-    vectors = [motion_vector(clip.fit.params, rest_of(clip.fit.params)) for clip in clips]
-    network = AudioToMotion(clips[0].features.shape[1], settings.width, settings.layers)
-    network.normalise_by(torch.cat(vectors))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=settings.steps, pct_start=0.1)
-    losses = []
-    for _ in progress(range(settings.steps), "audio to motion"):
-        audio, target = _windows(clips, vectors, settings.batch, rng)
-        wanted = (target - network.mean) / network.std
-        got = network.normalised(audio)
-        loss = F.l1_loss(got, wanted) + F.l1_loss(got.diff(dim=1), wanted.diff(dim=1))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-    return network.eval(), losses
+def _emage_motion(config: Config, store: Store, data: str, home: Home) -> Record:
+    checkout = Checkout.find(config.baseline, "pantomatrix")
+    inputs = hash_json([data, "emage", checkout.version, str(checkout.python)])
 
+    def work() -> dict[str, Any]:
+        sounds = {clip.name: clip.audio for clip in iterate_motions(store.shards("talks"), "test")}
+        if not sounds:
+            raise InputRejected("baseline: the talk shards hold no held-out clip; add talks of more speakers or raise shards.held_out")
+        with writing(store.baseline("motion")) as folder:
+            emage_motion(config.baseline, sounds, folder, context_of(config), home)
+        return {"clips": len(sounds), "by": f"EMAGE {checkout.version}", "path": str(store.baseline("motion"))}
 
-def _windows(clips: list[Motion], vectors: list[Tensor], batch: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    length = min(WINDOW, *map(len, vectors))
-    audio, target = [], []
-    for _ in range(batch):
-        i = int(rng.integers(len(clips)))
-        start = int(rng.integers(len(vectors[i]) - length + 1))
-        audio.append(clips[i].features[start : start + length])
-        target.append(vectors[i][start : start + length])
-    return torch.stack(audio), torch.stack(target)
+    return store.once("baseline_motion", "all", CODE_VERSION, inputs, [store.baseline("motion")], work)
 
 
 def retarget(config: Config, store: Store) -> Record:
     """EMAGE npz → baseline/retargeted/<clip>/smplx_params/%05d.json, in the camera of the clip's reference picture.
 
-    The root's rest, place and shape are the ones that stage 1 reads from the reference picture.
+    The root's rest, place and shape are the ones that stage 1 reads from the reference picture. LHM plays 30 frames/s, so
+    for its check-out the files have that rate, else the clip's.
     """
     source, target = store.baseline("motion"), store.baseline("retargeted")
     weights = weights_file(store, "stage1")
-    inputs = hash_json([store.output_hash("baseline_motion"), hash_file(weights), config.evaluation.model_dump()])
+    rated = config.baseline.avatar == "lhm"
+    inputs = hash_json([store.output_hash("baseline_motion"), hash_file(weights), config.evaluation.model_dump(), rated])
 
     def work() -> dict[str, Any]:
         stage1 = load_stage1(config, store)
@@ -126,57 +117,92 @@ def retarget(config: Config, store: Store) -> Record:
             folder.mkdir()
             for clip in clips:
                 moved, rate = load_emage(source / f"{clip.name}_output.npz", hands)
-                frames = resample(moved, rate, clip.fps, len(clip.truth.transl))
+                wanted = EMAGE_RATE if rated else clip.fps
+                frames = resample(moved, rate, wanted, round(len(clip.truth.transl) * wanted / clip.fps))
                 save_lhm(folder / clip.name / "smplx_params", stage1.body, placed(frames, clip.encoding.params), clip.camera)
         return {"clips": len(clips), "from_rate": str(EMAGE_RATE), "path": str(target)}
 
     return store.once("baseline_retargeted", "all", CODE_VERSION, inputs, [target], work)
 
 
-def video(config: Config, store: Store) -> Record:
+def video(config: Config, store: Store, home: Home | None = None) -> Record:
     """Pose the canonical avatar of each clip's reference picture by its JSON, render, score.
 
-    Outputs: baseline/video/<clip>.mp4 and metrics.json, the `two_stage` row of the comparison.
+    Outputs: baseline/video/<clip>.mp4 and metrics.json: the row `two_stage` and those of `baseline_accumulation`.
     """
     source, target = store.baseline("retargeted"), store.baseline("video")
     weights = weights_file(store, "stage1")
-    inputs = hash_json([store.output_hash("baseline_retargeted"), hash_file(weights), config.evaluation.model_dump()])
+    lhm = Checkout.find(config.baseline, "lhm") if config.baseline.avatar == "lhm" else None
+    by = f"LHM {lhm.version}" if lhm else "own"
+    inputs = hash_json([store.output_hash("baseline_retargeted"), hash_file(weights), config.evaluation.model_dump(), by])
 
     def work() -> dict[str, Any]:
         stage1 = load_stage1(config, store)
         clips = held_out_clips(config, store, stage1)
-        performances = []
+        hands = HandSpace.load(body_file(config))
+        truth = [Performance(c.truth, c.pictures) for c in clips]
+        rows: dict[str, list[Performance]] = {"two_stage": [], **{name: [] for name in ROWS}}
         with writing(target) as folder:
             folder.mkdir()
             for clip in progress(clips, "two-stage videos"):
-                params, camera = load_lhm(source / clip.name / "smplx_params")
-                with torch.no_grad():
-                    canonical = stage1.gaussians(stage1.canonical(clip.encoding))
-                pictures = list(draw(partial(_pose_frames, stage1, canonical, params), camera, len(params.transl)))
+                players = _Players(config, stage1, clip, lhm is not None, home or Home())
+                params, pictures = players.retargeted(source / clip.name / "smplx_params")
                 media.write_video(folder / f"{clip.name}.mp4", iter(pictures), clip.fps, clip.audio)
-                performances.append(clip.performance(params, pictures))
-            scores = score(config, store, stage1.body, clips, performances)
-            lines = {"two_stage": curves(config, stage1.body, performances[0], clips[0])}
-            about = results({"two_stage": scores}, curves=lines, provenance=provenance(config, store))
-            write_json(folder / "metrics.json", about)
+                rows["two_stage"].append(clip.performance(params, pictures))
+                moved, rate = load_emage(store.baseline("motion") / f"{clip.name}_output.npz", hands)
+                predicted = resample(moved, rate, clip.fps, len(clip.truth.transl))
+                for name, performance in players.with_truth(predicted).items():
+                    rows[name].append(performance)
+            scored = score(config, store, stage1, clips, {TRUTH: truth, **rows})
+            scored.write(folder, clips=[c.id for c in clips], by=by, provenance=provenance(config, store))
             Image.fromarray(sheet(pictures)).save(folder / "preview.png")
-        return {"clips": len(clips), "metrics": scores, "preview": str(target / "preview.png"), "path": str(target)}
+        facts = {"clips": len(clips), "by": by, "metrics": scored.means("two_stage"), "table": markdown_rows(scored.table(), DEFINITIONS)}
+        return facts | {"preview": str(target / "preview.png"), "path": str(target)}
 
     return store.once("baseline_video", "all", CODE_VERSION, inputs, [target], work)
 
 
-def _pose_frames(stage1: Stage1, canonical: GaussianCloud, params: SmplxParams, index: Tensor) -> GaussianCloud:
-    return stage1.pose(canonical, params[index])
+class _Players:
+    """What moves the person of one clip: the canonical avatar of the reference picture (ours or LHM's), and a fitted one."""
 
+    def __init__(self, config: Config, stage1: Stage1, clip: HeldOutClip, lhm: bool, home: Home):
+        self.config, self.stage1, self.clip, self.lhm, self.home = config, stage1, clip, lhm, home
+        with torch.no_grad():
+            self.canonical = stage1.gaussians(stage1.canonical(clip.encoding))
 
-def placed(motion: SmplxParams, reference: SmplxParams) -> SmplxParams:
-    """Motion [T] of a person at rest at the origin → the frame in which `reference` [1] stands, with its shape."""
-    rest = roma.rotvec_to_rotmat(reference.global_orient)
-    orient = roma.rotmat_to_rotvec(rest @ roma.rotvec_to_rotmat(motion.global_orient))
-    fields = {name: getattr(motion, name) for name in motion.__dataclass_fields__}
-    fields |= {
-        "global_orient": orient,
-        "transl": reference.transl + motion.transl @ rest[0].T,
-        "betas": reference.betas.expand_as(motion.betas),
-    }
-    return SmplxParams(**fields)
+    def retargeted(self, motion: Path) -> tuple[SmplxParams, list[Picture]]:
+        """Motion [T] of LHM's JSON files at the clip's rate, and all T pictures of the predicted avatar."""
+        clip, frames = self.clip, len(self.clip.truth.transl)
+        params, camera = load_lhm(motion)
+        if not self.lhm:
+            return params, list(draw(self._posed(self.canonical, params), camera, frames))
+        seen = list(lhm_pictures(self.config.baseline, clip.video[REFERENCE], motion, len(clip.video[0]), self.home))
+        return resample(params, EMAGE_RATE, clip.fps, frames), at_rate(seen, clip.fps, frames)
+
+    def with_truth(self, predicted: SmplxParams) -> dict[str, Performance]:
+        """The rows in which one stage or both are replaced by the truth; `predicted` motion [T] is at rest at the origin."""
+        clip, first = self.clip, self.clip.truth[:1]
+        fitted = fitted_avatar(self.stage1, clip, self.canonical, self.config.baseline.avatar_steps)
+        mine = placed(predicted, first)
+        theirs = placed(unplaced(clip.truth, first), clip.encoding.params)
+        return {
+            "true_both": self._performance(fitted, clip.truth),
+            "true_avatar": self._performance(fitted, mine),
+            "true_motion": self._by_lhm(theirs) if self.lhm else self._performance(self.canonical, theirs),
+        }
+
+    def _performance(self, cloud: GaussianCloud, params: SmplxParams) -> Performance:
+        """Only the compared frames are drawn."""
+        pictures = list(draw(self._posed(cloud, params), self.clip.camera, self.clip.frames))
+        return Performance(params, torch.from_numpy(np.stack(pictures)).float() / 255)
+
+    def _by_lhm(self, params: SmplxParams) -> Performance:
+        clip = self.clip
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name) / clip.name / "smplx_params"
+            frames = round(len(params.transl) * EMAGE_RATE / clip.fps)
+            save_lhm(folder, self.stage1.body, resample(params, clip.fps, EMAGE_RATE, frames), clip.camera)
+            return clip.performance(params, self.retargeted(folder)[1])
+
+    def _posed(self, cloud: GaussianCloud, params: SmplxParams) -> Callable[[Tensor], GaussianCloud]:
+        return lambda index: self.stage1.pose(cloud, params[index])

@@ -1,12 +1,14 @@
 """Figures on held-out people and speakers, each beside the rows that tell what it is worth.
 
 Stage 1: one picture of a held-out subject → views it was not shown. Stage 2: one picture and speech of a held-out speaker
-→ motion and pictures, beside the truth, the truth of another clip and a frozen pose.
+→ motion and pictures, beside the truth, another draw of it, the truth of another and of the nearest clip, and a frozen pose.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -24,15 +26,20 @@ from pipelines import media
 from pipelines.checkpoints import load_stage1, load_stage2, weights_file
 from pipelines.crops import shrink
 from pipelines.drawing import draw, generated, sheet
-from pipelines.held_out import HeldOutClip, Performance, held_out_clips
+from pipelines.formats_take import Take, resampled
+from pipelines.held_out import HeldOutClip, Performance, flicker, held_out_clips
 from pipelines.manifests import read_manifest
+from pipelines.motions import iterate_motions
 from pipelines.people import PersonFrames, iterate_people
 from pipelines.progress import progress
 from pipelines.provenance import provenance
-from pipelines.scoring import curves, picture_scores, results, score
+from pipelines.scoring import DEFINITIONS, TRUTH, picture_scores, score
+from pipelines.scoring_rows import looped, nearest, sound_shape
+from pipelines.scoring_summary import markdown_rows
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json, writing
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"  # 2: figures as `speech-avatar evaluate` has them, with intervals and more reference rows
+NEAREST_AMONG = 400  # training clips
 VIEWS = 6  # views of a held-out subject that are compared, the reference among them
 STAGE1_DEFINITIONS = {
     "psnr": "PSNR inside the person's box, views not shown, dB ↑",
@@ -64,13 +71,14 @@ def evaluate_stage1(config: Config, store: Store) -> Record:
             for name, values in found.items():
                 rows[name].append(values)
             pictures.append(strip)
-        table = {name: _means(values) for name, values in rows.items()}
+        table = {name: _figures(values) for name, values in rows.items()}
         with writing(target) as folder:
             folder.mkdir()
             Image.fromarray(np.concatenate(pictures)).save(folder / "preview.png")
             about = {"rows": table, "definitions": STAGE1_DEFINITIONS, "subjects": len(people), "provenance": provenance(config, store)}
             write_json(folder / "metrics.json", about)
-        return {"subjects": len(people), "metrics": table["stage1"], "preview": str(target / "preview.png"), "path": str(target)}
+        means = {name: figure["value"] for name, figure in table["stage1"].items()}
+        return {"subjects": len(people), "metrics": means, "preview": str(target / "preview.png"), "path": str(target)}
 
     return store.once("stage1_evaluation", "all", CODE_VERSION, inputs, [target], work)
 
@@ -126,8 +134,12 @@ def _spread(count: int, wanted: int) -> list[int]:
     return sorted(set(np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()))
 
 
-def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([r[name] for r in rows])) for name in rows[0]}
+def _figures(rows: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
+    """Figure → mean over subjects, its interval, and how many there are."""
+    names, found = [str(i) for i in range(len(rows))], {}
+    for figure in rows[0]:
+        found[figure] = {**asdict(metrics.speaker_bootstrap([r[figure] for r in rows], names)), "clips": len(rows)}
+    return found
 
 
 def evaluate_stage2(config: Config, store: Store) -> Record:
@@ -140,15 +152,15 @@ def evaluate_stage2(config: Config, store: Store) -> Record:
 
     def work() -> dict[str, Any]:
         stage2 = load_stage2(config, store)
-        body = stage2.stage1.body
         clips = held_out_clips(config, store, stage2.stage1)
-        rows: dict[str, list[Performance]] = {
-            "ground_truth": [Performance(c.truth, c.pictures) for c in clips],
+        rows: dict[str, Sequence[Performance | None]] = {
+            TRUTH: [Performance(c.truth, c.pictures, flicker(c.video)) for c in clips],
+            "oracle_draw": [None if c.second is None else Performance(c.second) for c in clips],
+            "other_clip": [borrowed(c, clips[(i + 1) % len(clips)]) if len(clips) > 1 else None for i, c in enumerate(clips)],
+            "nearest_clip": nearest_clips(store, stage2.stage1.body, clips),
             "frozen": [frozen(c) for c in clips],
-            "end_to_end": [],
         }
-        if len(clips) > 1:
-            rows["other_clip"] = [borrowed(c, clips[(i + 1) % len(clips)]) for i, c in enumerate(clips)]
+        made: list[Performance] = []
         with writing(target) as folder:
             for name in ("videos", "truth"):
                 (folder / name).mkdir(parents=True)
@@ -158,14 +170,13 @@ def evaluate_stage2(config: Config, store: Store) -> Record:
                 video = list(draw(generated(stage2, clip.encoding, tokens), clip.camera, len(clip.truth.transl)))
                 media.write_video(folder / "videos" / f"{clip.name}.mp4", iter(video), clip.fps, clip.audio)
                 media.write_video(folder / "truth" / f"{clip.name}.mp4", iter(clip.video), clip.fps, clip.audio)
-                rows["end_to_end"].append(clip.performance(tokens.params[0], video))
+                made.append(clip.performance(tokens.params[0], video))
                 strips += [sheet(clip.video), sheet(video)]
-            table = {name: score(config, store, body, clips, played) for name, played in rows.items()}
-            lines = {n: curves(config, body, rows[n][0], clips[0]) for n in ("ground_truth", "end_to_end")}
-            about = results(table, clips=[c.id for c in clips], curves=lines, provenance=provenance(config, store))
-            write_json(folder / "metrics.json", about)
+            scored = score(config, store, stage2.stage1, clips, rows | {"end_to_end": made})
+            scored.write(folder, clips=[c.id for c in clips], provenance=provenance(config, store))
             Image.fromarray(np.concatenate(strips)).save(folder / "preview.png")
-        return {"clips": len(clips), "metrics": table["end_to_end"], "preview": str(target / "preview.png"), "path": str(target)}
+        facts = {"clips": len(clips), "metrics": scored.means("end_to_end"), "table": markdown_rows(scored.table(), DEFINITIONS)}
+        return facts | {"preview": str(target / "preview.png"), "path": str(target)}
 
     return store.once("stage2_evaluation", "all", CODE_VERSION, inputs, [target], work)
 
@@ -173,11 +184,30 @@ def evaluate_stage2(config: Config, store: Store) -> Record:
 def frozen(clip: HeldOutClip) -> Performance:
     """The reference picture and its true pose, held."""
     still = clip.truth.map(lambda t: t[:1].expand_as(t))
-    first = torch.from_numpy(clip.video[0]).float() / 255
-    return Performance(still, first.expand(len(clip.frames), *first.shape))
+    first = clip.reference
+    return Performance(still, first.expand(len(clip.frames), *first.shape), 0.0)
 
 
 def borrowed(clip: HeldOutClip, other: HeldOutClip) -> Performance:
     """Another clip's true motion in place of this one's, repeated where it is shorter; nothing is drawn."""
     count, length = len(clip.truth.transl), len(other.truth.transl)
     return Performance(other.truth[torch.arange(count) % length])
+
+
+def nearest_clips(store: Store, body: Body, clips: list[HeldOutClip]) -> list[Performance | None]:
+    """For each clip the motion of the training clip that sounds most like it, looped; none where there is no training clip."""
+    training = list(itertools.islice(iterate_motions(store.shards("talks"), "train"), NEAREST_AMONG))
+    shapes = {c.id: sound_shape(c.audio.astype(np.float64)) for c in clips}
+    who = {c.id: c.group for c in clips} | {m.id: m.group for m in training}
+    like = nearest(shapes, {m.id: sound_shape(m.audio.astype(np.float64)) for m in training}, who)
+    by_id = {m.id: m.fit for m in training}
+    found: list[Performance | None] = []
+    for clip in clips:
+        fit = by_id.get(like.get(clip.id, ""))
+        if fit is None:
+            found.append(None)
+            continue
+        seen = Take.of(body.moved(fit.params, fit.camera.w2c), fit.fps)
+        own = Take.of(clip.truth.map(lambda t: t), clip.fps)
+        found.append(Performance(resampled(looped(seen, own), clip.fps, own.frames).params()))
+    return found

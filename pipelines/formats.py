@@ -18,7 +18,6 @@ from torch import Tensor
 from model.body import Body
 from model.types import SMPLX_SHAPES, Camera, SmplxParams
 from pipelines import formats_emage, formats_lhm
-from pipelines.formats_emage import RATE as EMAGE_RATE
 from pipelines.formats_hands import Context, HandSpace
 from pipelines.formats_pickle import load_pickle_arrays as load_pickle_arrays
 from pipelines.formats_take import Take, make_camera, resampled
@@ -76,12 +75,13 @@ def resample(params: SmplxParams, source: Fraction, target: Fraction, frames: in
     return resampled(Take.of(params, source), target, frames).params()
 
 
-def save_emage(path: Path, params: SmplxParams, fps: Fraction = EMAGE_RATE, hands: HandSpace = NO_MEAN) -> None:
-    """EMAGE's `<stem>_output.npz`; motion [T] at `fps` is resampled to 30 frames/s. `hands`: the mean that EMAGE's body adds."""
+def save_emage(path: Path, params: SmplxParams, fps: Fraction, hands: HandSpace) -> None:
+    """EMAGE's `<stem>_output.npz`; motion [T] at `fps` is resampled to 30 frames/s. `hands`: the mean that EMAGE's body adds
+    (of the body that is to be moved; `NO_MEAN` for a body without)."""
     formats_emage.write(path, Take.of(params, fps), Context(None, hands))  # type: ignore[arg-type]
 
 
-def load_emage(path: Path, hands: HandSpace = NO_MEAN) -> tuple[SmplxParams, Fraction]:
+def load_emage(path: Path, hands: HandSpace) -> tuple[SmplxParams, Fraction]:
     """Read EMAGE/BEAT2 motion → [T] and its rate; coefficients beyond 10 are dropped."""
     take = formats_emage.read(path, Context(None, hands))  # type: ignore[arg-type]
     return take.params(), take.fps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,10 +15,12 @@ from configs.schema import Config
 from model.stage1 import Encoding, Stage1
 from model.types import Camera, SmplxParams
 from pipelines.crops import shrink
+from pipelines.held_out_truth import truth_of
 from pipelines.media import SAMPLE_RATE, Picture, Sound
 from pipelines.motions import iterate_motions
 from pipelines.people import decode
 from pipelines.progress import progress
+from pipelines.scoring_rows import Phones
 from pipelines.store import InputRejected, Store
 
 REFERENCE = 0  # the frame both systems are shown
@@ -29,6 +32,7 @@ class Performance:
 
     params: SmplxParams  # [T]
     pictures: Tensor | None = None  # [P, R, R, 3] 0..1 of the clip's `frames`; none: nothing was drawn
+    flicker: float | None = None  # of all its pictures
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,26 @@ class HeldOutClip:
     pictures: Tensor  # [P, R, R, 3] 0..1, person on white
     alpha: Tensor  # [P, R, R] 0..1
     video: list[Picture]  # all T frames, person on white, R × R
+    second: SmplxParams | None = None  # [T] another draw of the same speech, where a truth file holds one
+    phones: Phones | None = None  # where a truth file lists them
+
+    @property
+    def reference(self) -> Tensor:
+        """The picture that both systems are shown, [R, R, 3] 0..1."""
+        return torch.from_numpy(self.video[REFERENCE]).float() / 255
 
     def performance(self, params: SmplxParams, video: Sequence[Picture]) -> Performance:
         """What a system made of this clip: motion [T] and all T pictures."""
         chosen = np.stack([video[i] for i in self.frames])
-        return Performance(params, torch.from_numpy(chosen).float() / 255)
+        return Performance(params, torch.from_numpy(chosen).float() / 255, flicker(video))
+
+
+def flicker(video: Sequence[Picture]) -> float | None:
+    """`metrics.flicker` of pictures uint8, without a float copy of all of them; none with fewer than three."""
+    if len(video) < 3:
+        return None
+    changes = [np.abs(a.astype(np.int16) - 2 * b.astype(np.int16) + c).mean() for a, b, c in zip(video, video[1:], video[2:], strict=False)]
+    return float(np.mean(changes) / 255)
 
 
 def held_out_clips(config: Config, store: Store, stage1: Stage1) -> list[HeldOutClip]:
@@ -72,10 +91,12 @@ def held_out_clips(config: Config, store: Store, stage1: Stage1) -> list[HeldOut
         image = shrink(person.images[REFERENCE : REFERENCE + 1, ..., :3].float() / 255, size).movedim(-1, 1)
         with torch.no_grad():
             encoding = stage1.encode(image, person.cameras[REFERENCE : REFERENCE + 1].resized(size, size))
+        start = float(json.loads(motion.sample["clip.json"]).get("start", 0))
+        second, phones = truth_of(config, stage1.body, motion, start, count)
         clips.append(HeldOutClip(
             motion.id, motion.name, motion.group, encoding, Camera(torch.eye(4), camera.intrinsics, camera.size), truth,
             motion.features[:count], motion.audio[: round(count * SAMPLE_RATE / motion.fit.fps)], motion.fit.fps, frames,
             pictures[frames][..., :3], pictures[frames][..., 3],
-            list((pictures[..., :3] * 255).round().byte().numpy()),
+            list((pictures[..., :3] * 255).round().byte().numpy()), second, phones,
         ))  # fmt: skip
     return clips

@@ -39,10 +39,12 @@ def versions() -> dict[str, str]:
 
 
 def provenance(config: Config, store: Store) -> dict[str, Any]:
-    """Commit, seed, config hash, and the output hash of every recorded stage of this workspace."""
+    """Commit, seed, config hash, the output hash of every recorded stage of this workspace, and the run that made each checkpoint."""
     facts = {"commit": commit(), "seed": config.seed, "config": hash_json(config.model_dump(mode="json"))}
     for stage in STAGES:
         record = store.read_record(stage, "all")
         if record is not None:
             facts[stage] = record.output_hash
+            if stage.startswith(("train", "baseline")):
+                facts[f"{stage}_run"] = record.facts.get("run", record.input_hash)
     return facts | {f"{n} version": v for n, v in versions().items()}

@@ -1,211 +1,266 @@
 """The comparison: end to end against two-stage on the same held-out clips, as one HTML file that opens offline.
 
-Reads what the evaluations and the baseline wrote (`metrics.json` with rows, definitions, curves and provenance; videos a clip)
-and computes no metric of its own.
+Everything it needs lies inside it: films, numbers, a few lines of script that draw the plots. It computes no metric of its
+own (`comparison.py` puts the evaluations' figures side by side), and under every figure stands what it was made from.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-from fractions import Fraction
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from configs.schema import Config
-from pipelines import media
+from model.metrics import Interval
+from pipelines.comparison import ACCUMULATION, LOST, MEANINGS, ORDER, OURS, ROW_NAMES, THEIRS, Comparison, verdict
 from pipelines.provenance import provenance
-from pipelines.store import InputRejected, Record, Store, hash_files, hash_json, write_json, writing
+from pipelines.report_films import film, picture, shared_clips, side_by_side
+from pipelines.report_plots import plot_intervals
+from pipelines.scoring_summary import cell, markdown_rows, number
+from pipelines.store import Record, Store, hash_files, hash_json, write_json, writing
 
-CODE_VERSION = "1"
-SYSTEMS = ("end_to_end", "two_stage")
-ROW_NAMES = {
-    "ground_truth": "ground truth", "other_clip": "truth of another clip", "frozen": "frozen pose", "end_to_end": "end to end",
-    "two_stage": "two-stage (speech → motion → avatar)", "silhouette": "one colour in the true silhouette",
-    "stage1": "stage 1, predicted SMPL-X", "stage1_true_body": "stage 1, true SMPL-X",
+CODE_VERSION = "2"  # 2: intervals, what each stage loses, interactive plots, lineage of every figure
+COLOURS = {
+    "ground_truth": "#18202b", "oracle_draw": "#2f8f5b", "other_clip": "#8a94a0", "nearest_clip": "#7d5ba6", "frozen": "#b0b8c1",
+    "two_stage": "#c96a12", "end_to_end": "#1f66b1",
 }  # fmt: skip
-PANEL = 256  # side of one panel of the side-by-side video, pixels
+SHORT = {"other_clip": "other clip", "nearest_clip": "nearest clip", "ground_truth": "truth"}
+PARTS = {
+    "motion": ("predicted motion, fitted avatar", "motion", "#8a5a2b"), "avatar": ("true motion, predicted avatar", "avatar", "#b5893f"),
+    "together": ("two-stage: both predicted", "two-stage", COLOURS["two_stage"]),
+    "end_to_end": ("end to end", "end to end", COLOURS["end_to_end"]),
+}  # fmt: skip
+ABOUT = {
+    "psnr_gain": "PSNR inside the person's box, end to end less two-stage, dB; above 0 is better",
+    "mouth_gain": "correlation of mouth and speech beyond that with wrong speech, end to end less two-stage; above 0 is better",
+    "fgd_ratio": "Fréchet distance of motion, end to end over two-stage; below 1 is better",
+}
+FEW = 5  # speakers under which the page says how little intervals tell
+LINEAGE = ("run", "checkpoint", "data", "commit")
 
 
 def comparison(config: Config, store: Store) -> Record:
-    """Write comparison/{report.html, table.json, side_by_side_*.mp4, curves.png}."""
-    sources = {
-        "stage1": store.evaluation("stage1"), "stage2": store.evaluation("stage2"),
-        "baseline": store.baseline("video"), "speaking": store.speaking,
-    }  # fmt: skip
-    missing = [str(p / "metrics.json") for n, p in sources.items() if n != "speaking" and not (p / "metrics.json").is_file()]
-    if missing:
-        raise InputRejected(f"comparison: expected the evaluations' results, lacks {', '.join(missing)}; run those assets first")
-    files = sorted(f for p in sources.values() if p.is_dir() for f in p.rglob("*") if f.is_file())
+    """Write comparison/{report.html, table.json, table.md, side_by_side_*.mp4, figures.png, losses.png}."""
+    found = Comparison.load(store)
+    folders = [store.evaluation("stage1"), store.evaluation("stage2"), store.baseline("video"), store.speaking]
+    files = sorted(f for folder in folders if folder.is_dir() for f in folder.rglob("*") if f.is_file())
     inputs = hash_json([hash_files(files, store.root), config.workspace])
-    return store.once("comparison", "all", CODE_VERSION, inputs, [store.comparison], lambda: _write(config, store, sources))
+    return store.once("comparison", "all", CODE_VERSION, inputs, [store.comparison], lambda: _write(config, store, found))
 
 
-def _write(config: Config, store: Store, sources: dict[str, Path]) -> dict[str, Any]:
-    results = {n: json.loads((p / "metrics.json").read_text()) for n, p in sources.items() if n != "speaking"}
-    rows = results["stage2"]["rows"] | results["baseline"]["rows"]
-    order = [r for r in ("ground_truth", "other_clip", "frozen", "two_stage", "end_to_end") if r in rows]
-    definitions = results["stage2"]["definitions"]
-    table = {name: rows[name] for name in order}
+def _write(config: Config, store: Store, found: Comparison) -> dict[str, Any]:
+    headline, losses = found.headline(), found.losses()
+    clips = shared_clips(store)
+    table = {name: found.rows[name] for name in ORDER if name in found.rows}
+    text = markdown(found, table)
     with writing(store.comparison) as folder:
         folder.mkdir()
-        videos = [side_by_side(store, clip, folder / f"side_by_side_{i}.mp4") for i, clip in enumerate(shared_clips(store))]
-        (folder / "curves.png").write_bytes(plot_curves(results["stage2"]["curves"] | results["baseline"]["curves"]))
-        write_json(folder / "table.json", {"rows": table, "definitions": definitions, "provenance": provenance(config, store)})
-        sections = [
-            _section(
-                "Speaking",
-                "A held-out person's picture and speech that the networks never saw.",
-                videos=[_embedded(p, p.name) for p in sorted(sources["speaking"].glob("*.mp4"))],
-            ),
-            _section(
-                "End to end against two-stage",
-                f"{len(videos)} held-out clips. Left to right: truth, two-stage, end to end.",
-                videos=[_embedded(folder / name, name) for name in videos],
-                tables=[_table(table, definitions)],
-                plots=[_embedded(folder / "curves.png", "Mouth opening and wrist speed of the first held-out clip")],
-            ),
-            _section(
-                "Stage 1: one picture to an avatar",
-                "Held-out subjects and views.",
-                tables=[_table(results["stage1"]["rows"], results["stage1"]["definitions"])],
-                plots=[_embedded(sources["stage1"] / "preview.png", "Held-out subjects: picture, true view, rendered view")],
-            ),
-            _section("Training", "", plots=_losses(store, folder)),
-            _section("Where these figures come from", "", tables=[_provenance_table(config, store)]),
-        ]
+        for i, clip in enumerate(clips):
+            side_by_side(store, clip, folder / f"side_by_side_{i}.mp4")
+        plot_intervals(folder / "figures.png", _panels(found, table))
+        plot_intervals(folder / "losses.png", _loss_panels(losses))
+        write_json(folder / "table.json", found.as_json())
+        (folder / "table.md").write_text(text)
         page = Environment(loader=PackageLoader("pipelines"), autoescape=select_autoescape()).get_template("report.html")
-        subtitle = "FGD compares within this page only: its auto-encoder is trained on this workspace's clips."
-        (folder / "report.html").write_text(
-            page.render(title="speech-avatar: end to end against two-stage", subtitle=subtitle, sections=sections)
-        )
-    metrics = {f"{s}/{name}": value for s in SYSTEMS for name, value in rows.get(s, {}).items() if isinstance(value, float)}
+        (folder / "report.html").write_text(page.render(**_page(config, store, found, table, folder, clips, text)))
+    figures = {f"{s}/{n}": f["value"] for s in (OURS, THEIRS) for n, f in found.rows.get(s, {}).items()}
     return {
-        "clips": len(videos),
-        "metrics": metrics,
-        "table": markdown_table(table, definitions),
+        "clips": len(clips),
+        "metrics": {n: i.value for n, i in headline.items()} | figures,
+        "intervals": {n: [i.low, i.high] for n, i in headline.items()},
+        "lineage": {name: dict(lineage(about)) for name, about in found.provenance.items()},
+        "table": text,
         "report": str(store.comparison / "report.html"),
-        "preview": str(store.comparison / "curves.png"),
+        "preview": str(store.comparison / "figures.png"),
+        "pictures": {"what each stage loses": str(store.comparison / "losses.png")},
     }
 
 
-def markdown_table(rows: dict[str, dict[str, float]], definitions: dict[str, str]) -> str:
-    """The table as markdown, rows by their readable names."""
-    lines = ["| | " + " | ".join(definitions) + " |", "|" + "---|" * (len(definitions) + 1)]
-    for row, values in rows.items():
-        lines.append(f"| {ROW_NAMES.get(row, row)} | " + " | ".join(_number(values.get(name)) for name in definitions) + " |")
-    return "\n".join(lines)
+def markdown(found: Comparison, table: dict[str, Any]) -> str:
+    """Tables for a paper: the rows, the gains, what each stage loses; intervals in brackets."""
+    named = {ROW_NAMES.get(n, n): row for n, row in table.items()}
+    speakers = len(set(found.who.values()))
+    lines = [markdown_rows(named, found.definitions)]
+    lines += [f"{len(found.who)} held-out clips of {speakers} speakers, 95 % intervals over them.", ""]
+    lines += ["| end to end against two-stage | value | |", "|---|---:|---|"]
+    lines += [f"| {n} | {_bracketed(i)} | {verdict(n, i)} |" for n, i in found.headline().items()]
+    losses = found.losses()
+    if losses:
+        lines += ["", "| lost against true motion and a fitted avatar | " + " | ".join(PARTS[p][0] for p in PARTS) + " |"]
+        lines += ["|---|" + "---:|" * len(PARTS)]
+        lines += [f"| {f} | " + " | ".join(_bracketed(lost.get(p)) for p in PARTS) + " |" for f, lost in losses.items()]
+    about = found.provenance["stage2"]
+    return "\n".join([*lines, "", "; ".join(f"{n} `{v}`" for n, v in lineage(about))]) + "\n"
 
 
-def shared_clips(store: Store) -> list[str]:
-    """Clips of which both systems' videos exist."""
-    ours = {p.stem for p in (store.evaluation("stage2") / "videos").glob("*.mp4")}
-    return sorted(ours & {p.stem for p in store.baseline("video").glob("*.mp4")})
+def lineage(about: dict[str, Any]) -> list[tuple[str, str]]:
+    """Runs, checkpoints, data version and commit of results, from their provenance."""
+    stages = [("stage 1", "train_stage1"), ("stage 2", "train_stage2"), ("baseline", "baseline_motion")]
+    present = [(label, key) for label, key in stages if key in about]
+    runs = [f"{label} {about[f'{key}_run']}" for label, key in present if f"{key}_run" in about]
+    named = {
+        "run": ", ".join(runs), "checkpoint": ", ".join(f"{label} {about[key]}" for label, key in present),
+        "data": ", ".join(str(about[k]) for k in ("talks_shards", "scans_shards") if k in about), "commit": str(about.get("commit", "")),
+    }  # fmt: skip
+    return [(name, named[name]) for name in LINEAGE if named[name]]
 
 
-def side_by_side(store: Store, clip: str, target: Path) -> str:
-    """Truth | two-stage | end to end in one mp4 with the clip's speech; returns the file's name."""
-    ours, theirs = store.evaluation("stage2") / "videos" / f"{clip}.mp4", store.baseline("video") / f"{clip}.mp4"
-    truth = store.evaluation("stage2") / "truth" / f"{clip}.mp4"
-    labels = ("truth", "two-stage", "end to end")
-
-    def panels() -> Any:
-        for pictures in zip_longest(*(media.frames(p) for p in (truth, theirs, ours))):
-            if any(p is None for p in pictures):
-                return  # the shortest ends the video
-            yield np.concatenate([_labelled(p, text) for p, text in zip(pictures, labels, strict=True)], 1)
-
-    rate = Fraction(media.probe(ours).fps)
-    media.write_video(target, panels(), rate, media.read_audio(ours))
-    return target.name
-
-
-def _labelled(picture: np.ndarray, text: str) -> np.ndarray:
-    panel = cv2.resize(picture, (PANEL, PANEL), interpolation=cv2.INTER_AREA)
-    return cv2.putText(np.ascontiguousarray(panel), text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 60, 90), 1, cv2.LINE_AA)
-
-
-def plot_curves(curves: dict[str, Any]) -> bytes:
-    """Mouth opening and wrist speed over time of each row; PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(2, 1, figsize=(9, 5), sharex=True)
-    for row in ("ground_truth", "two_stage", "end_to_end"):
-        if row not in curves:
-            continue
-        for axis, name in zip(axes, ("mouth", "wrist"), strict=True):
-            axis.plot(curves[row]["time"], curves[row][name], label=ROW_NAMES[row], lw=1.3)
-    axes[0].set_ylabel("mouth opening, mm")
-    axes[1].set_ylabel("wrist speed, m/s")
-    axes[1].set_xlabel("time, s")
-    axes[0].legend(fontsize=8)
-    return _png(figure)
-
-
-def plot_losses(files: dict[str, Path]) -> bytes | None:
-    """Total training loss over steps, one panel a stage; None where nothing was trained."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    found = {n: [json.loads(line) for line in p.read_text().splitlines()] for n, p in files.items() if p.is_file()}
-    if not found:
-        return None
-    figure, axes = plt.subplots(1, len(found), figsize=(9, 3), squeeze=False)
-    for axis, (name, lines) in zip(axes[0], found.items(), strict=True):
-        axis.plot([r["step"] for r in lines if "total" in r], [r["total"] for r in lines if "total" in r], lw=1.3)
-        axis.set_title(name)
-        axis.set_yscale("log")
-        axis.set_xlabel("step")
-    return _png(figure)
-
-
-def _png(figure: Any) -> bytes:
-    from matplotlib import pyplot as plt
-
-    stream = io.BytesIO()
-    figure.tight_layout()
-    figure.savefig(stream, dpi=110, metadata={"Software": None})
-    plt.close(figure)
-    return stream.getvalue()
+def _page(
+    config: Config, store: Store, found: Comparison, table: dict[str, Any], folder: Path, clips: list[str], text: str
+) -> dict[str, Any]:
+    """What the template asks for."""
+    speakers = len(set(found.who.values()))
+    losses, training = found.losses(), _training(store)
+    figures = [n for n in found.definitions if any(n in row for row in table.values())]
+    by = "" if found.two_stage_by == "own" else f" Its avatar is {found.two_stage_by}'s."
+    shown_value = lambda n, i: f"{i.value:.3g}" if n == "fgd_ratio" else f"{i.value:+.3g}"  # noqa: E731
+    tiles = [
+        {"name": n, "value": shown_value(n, i), "range": _range(i), "says": verdict(n, i), "about": ABOUT[n]}
+        for n, i in found.headline().items()
+    ]
+    films = [film(folder / f"side_by_side_{i}.mp4", f"{clip}: truth, two-stage, end to end") for i, clip in enumerate(clips)]
+    speaking = [film(p, f"{p.name}: a held-out person's picture, another's speech") for p in sorted(store.speaking.glob("*.mp4"))]
+    source = {n: lineage(about) for n, about in found.provenance.items()}
+    both = lineage({**found.provenance["baseline"], **found.provenance["stage2"]})
+    preview = store.evaluation("stage1") / "preview.png"
+    sections = [
+        _section(
+            "films-section", "Side by side", "Left to right: truth, two-stage, end to end. Nobody here was seen in training.",
+            both, films=films,
+        ),
+        _section("speaking-section", "Speaking", "One picture and speech that the networks never saw.", source["stage2"], films=speaking),
+        _section(
+            "figures-section", "Figures",
+            f"{len(found.who)} held-out clips of {speakers} speakers; intervals are 95 %, over speakers. "
+            "The difference is end to end less two-stage on the same clips.",
+            both, tables=[_table(found, table, figures)],
+        ),
+        _section("curves-section", "Over time", "Touch or point at a plot to read it.", both),
+        _section(
+            "losses-section", "What each stage loses",
+            "The two-stage system with one stage replaced by the truth, on the same clips. An avatar fitted to other frames of the "
+            "clip, moved by the true motion, is the ceiling; every number is what is lost against it.",
+            both, tables=[_loss_table(found)] if losses else [],
+        ),
+        _section(
+            "stage1-section", "Stage 1: one picture to an avatar", f"{found.stage1.get('subjects', 0)} held-out people, views not shown.",
+            source["stage1"], tables=[_stage1_table(found.stage1)],
+            pictures=[picture(preview, "Held-out people: truth above; predicted and true SMPL-X below")] if preview.is_file() else [],
+        ),
+        _section("training-section", "Training", "", source["stage2"]),
+        _section("paper-section", "For a paper", "The same as markdown, and what every figure is.", source["stage2"]),
+        _section("lineage-section", "Where these figures come from", "", [], tables=[_plain(provenance(config, store))]),
+    ]  # fmt: skip
+    absent = {"speaking-section": not speaking, "films-section": not films, "training-section": not training, "losses-section": not losses}
+    shown = [n for n in ORDER if any(n in c for c in found.curves.values())]
+    return {
+        "title": "End to end against two-stage",
+        "intro": f"Speech and one picture in, a speaking person out: one network trained end to end, beside speech → SMPL-X → avatar.{by}",
+        "tiles": tiles, "caution": f"{speakers} speakers: intervals of so few say little." if speakers < FEW else "",
+        "sections": [s for s in sections if not absent.get(s["id"])], "figure_names": figures, "loss_names": list(losses),
+        "has_losses": bool(losses), "clip_names": list(found.curves), "training_names": list(training), "markdown": text,
+        "definitions": found.definitions,
+        "curve_rows": [
+            {"id": n, "name": ROW_NAMES[n], "color": COLOURS[n], "shown": n in ("ground_truth", OURS, THEIRS)} for n in shown
+        ],
+        "data": {
+            "rows": table, "order": list(table), "definitions": found.definitions, "curves": found.curves, "training": training,
+            "names": {n: {"name": ROW_NAMES[n], "short": SHORT.get(n, ROW_NAMES[n]), "color": COLOURS[n]} for n in ORDER},
+            "losses": found.as_json()["losses"], "part_order": list(PARTS),
+            "parts": {n: {"name": a, "short": b, "color": c} for n, (a, b, c) in PARTS.items()},
+        },
+    }  # fmt: skip
 
 
-def _section(title: str, text: str, videos: Any = (), tables: Any = (), plots: Any = ()) -> dict[str, Any]:
-    return {"title": title, "text": text, "videos": list(videos), "tables": list(tables), "plots": list(plots)}
+def _section(id: str, title: str, text: str, source: list[tuple[str, str]], **more: Any) -> dict[str, Any]:
+    return {"id": id, "title": title, "text": text, "lineage": source, "films": [], "tables": [], "pictures": [], **more}
 
 
-def _embedded(path: Path, caption: str) -> dict[str, str]:
-    return {"data": base64.b64encode(path.read_bytes()).decode(), "caption": caption}
+def _table(found: Comparison, table: dict[str, Any], figures: list[str]) -> dict[str, Any]:
+    """A row a figure; both systems, their paired difference, then what tells how much it is worth."""
+    kinds = {OURS: "ours", THEIRS: "theirs"}
+    others = [n for n in table if n not in kinds]
+    systems = [n for n in kinds if n in table]
+    head = [{"text": "", "kind": ""}, *({"text": ROW_NAMES[n], "kind": kinds[n]} for n in systems)]
+    head += [{"text": "difference", "kind": ""}, *({"text": ROW_NAMES.get(n, n), "kind": ""} for n in others)]
+    rows = []
+    for figure in figures:
+        gain = found.gain(figure)
+        sure = gain is not None and gain.low is not None and gain.high is not None and (gain.low > 0 or gain.high < 0)
+        line = [{"text": figure, "small": found.definitions[figure], "kind": "name"}]
+        line += [_cell(table[n].get(figure), kinds[n]) for n in systems]
+        line.append(_cell(vars(gain) if gain else None, "sure" if sure else ""))
+        rows.append([*line, *(_cell(table[n].get(figure), "") for n in others)])
+    meanings = "; ".join(f"{ROW_NAMES[n]}: {MEANINGS[n]}" for n in table)
+    return {"head": head, "rows": rows, "note": f"Bold: the interval of the difference does not hold 0. {meanings}."}
 
 
-def _losses(store: Store, folder: Path) -> list[dict[str, str]]:
-    png = plot_losses({name: store.checkpoint(name) / "metrics.jsonl" for name in ("stage1", "stage2")})
-    if png is None:
-        return []
-    (folder / "losses.png").write_bytes(png)
-    return [_embedded(folder / "losses.png", "Training losses")]
+def _loss_table(found: Comparison) -> dict[str, Any]:
+    losses = found.losses()
+    head = [{"text": "", "kind": ""}, *({"text": ROW_NAMES[r], "kind": {OURS: "ours", THEIRS: "theirs"}.get(r, "")} for r in ACCUMULATION)]
+    rows = []
+    for figure in LOST:
+        if figure in losses:
+            line = [{"text": figure, "small": found.definitions[figure], "kind": "name"}]
+            rows.append([*line, *(_cell(found.rows.get(r, {}).get(figure), "") for r in ACCUMULATION)])
+            parts = [_cell(vars(losses[figure][p]) if p in losses[figure] else None, "") for p in PARTS]
+            rows.append([{"text": "lost", "kind": "name"}, {"text": "", "kind": ""}, *parts])
+    return {"head": head, "rows": rows, "note": "lost: against the first column on the same clips, positive where it is worse."}
 
 
-def _table(rows: dict[str, dict[str, float]], definitions: dict[str, str]) -> dict[str, Any]:
-    head = [{"text": ""}] + [{"text": name, "help": help_text} for name, help_text in definitions.items()]
-    body = [{"cells": [ROW_NAMES.get(r, r), *(_number(v.get(m)) for m in definitions)], "system": r in SYSTEMS} for r, v in rows.items()]
-    return {"head": head, "rows": body, "note": "; ".join(f"{name}: {text}" for name, text in definitions.items())}
+def _stage1_table(results: dict[str, Any]) -> dict[str, Any]:
+    definitions = results["definitions"]
+    head = [{"text": "", "kind": ""}, *({"text": ROW_NAMES.get(n, n), "kind": ""} for n in results["rows"])]
+    rows = [
+        [{"text": f, "small": text, "kind": "name"}, *(_cell(row.get(f), "") for row in results["rows"].values())]
+        for f, text in definitions.items()
+    ]
+    return {"head": head, "rows": rows, "note": ""}
 
 
-def _provenance_table(config: Config, store: Store) -> dict[str, Any]:
-    rows = [{"cells": [k, v], "system": False} for k, v in provenance(config, store).items()]
-    return {"head": [{"text": "what"}, {"text": "version"}], "rows": rows, "note": ""}
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    rows = [[{"text": k, "kind": "name"}, {"text": str(v), "kind": ""}] for k, v in facts.items()]
+    return {"head": [{"text": "what", "kind": ""}, {"text": "version", "kind": ""}], "rows": rows, "note": ""}
 
 
-def _number(value: Any) -> str:
-    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+def _cell(figure: dict[str, Any] | None, kind: str) -> dict[str, str]:
+    if figure is None:
+        return {"text": "–", "small": "", "kind": kind}
+    certain = figure["low"] is None or figure["low"] == figure["high"]
+    bounds = "" if certain else f"{number(figure['low'], 3)} … {number(figure['high'], 3)}"
+    return {"text": number(figure["value"]), "small": bounds, "kind": kind}
+
+
+def _bracketed(interval: Interval | None) -> str:
+    return cell(vars(interval) if interval else None)
+
+
+def _range(interval: Interval) -> str:
+    return "no interval" if interval.low is None else f"{interval.low:.3g} … {interval.high:.3g}"
+
+
+def _training(store: Store) -> dict[str, Any]:
+    """Total loss over steps of each stage that was trained here."""
+    found = {}
+    for stage in ("stage1", "stage2"):
+        path = store.checkpoint(stage) / "metrics.jsonl"  # type: ignore[arg-type]
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        total = [(r["step"], r["total"]) for r in lines if "total" in r]
+        if total:
+            steps, values = zip(*total, strict=True)
+            found[stage] = {"series": [{"name": "loss", "x": steps, "y": values, "color": COLOURS["end_to_end"]}]}
+    return found
+
+
+def _panels(found: Comparison, table: dict[str, Any]) -> list[Any]:
+    chosen = [f for f in ("psnr", "ssim", "fgd", "mouth_r_gain", "upper_mpjpe_mm", "jerk") if any(f in r for r in table.values())]
+    return [
+        (f, [(ROW_NAMES[n], COLOURS[n], Interval(r[f]["value"], r[f]["low"], r[f]["high"])) for n, r in table.items() if f in r])
+        for f in chosen
+    ]
+
+
+def _loss_panels(losses: dict[str, dict[str, Interval]]) -> list[Any]:
+    return [(f"{f} lost", [(PARTS[p][0], PARTS[p][2], i) for p, i in lost.items()]) for f, lost in losses.items()]

@@ -1,14 +1,18 @@
-"""One way to score any performance of the held-out clips, whoever made it; definitions stand beside the figures.
+"""Any performances of the held-out clips, scored as `speech-avatar evaluate` scores folders, whoever made them.
 
-Joints are compared from the neck up and out (upper body and hands: talks show no legs), after aligning the necks, so that the
-camera's depth, which one picture does not tell, is not part of the figure. Alignment with speech is also scored against
-another clip's speech (`mouth_r_mismatched`): only the difference counts.
+A row is one system (or the truth, or a reference) over all clips; a figure is a mean over clips with its 95 % interval over
+speakers. Motion is judged upright in the camera's frame and in the truth's shape. Talks show no legs: figures that look at
+legs are left out. `DEFINITIONS` states what is printed; pictures are compared inside the person's box.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,72 +22,118 @@ from torch import Tensor
 
 from configs.schema import Config
 from model import metrics
-from model.body import HANDS, UPPER_BODY, Body
+from model.body import Body
 from model.motion import pose_features
+from model.stage1 import Stage1
 from model.types import SmplxParams
-from pipelines.body import body_hash, face_embedding
+from pipelines import scoring_clips
+from pipelines.crops import shrink
+from pipelines.formats_take import Take
 from pipelines.held_out import HeldOutClip, Performance
 from pipelines.manifests import read_manifest
-from pipelines.media import SAMPLE_RATE
 from pipelines.motions import iterate_motions
-from pipelines.store import Store, hash_json, writing
+from pipelines.scoring_clips import Scorer, Speech, energy
+from pipelines.scoring_rows import ClipScorer
+from pipelines.scoring_summary import Row, add_visemes, summary
+from pipelines.store import Store, hash_json, write_json, writing
 
-NECK = 12
-SEEN_JOINTS = sorted({*UPPER_BODY, *HANDS["left"], *HANDS["right"]})
-WRISTS = (20, 21)
-LIPS = (0, 17)  # mediapipe's ids of the middle of the upper and of the lower lip, outer edge: the inner ones coincide at rest
-DEFINITIONS = {
+LEGS = ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "pa_pve_mm", "acceleration_error", "foot_sliding")  # look at unseen joints
+DEFINITIONS = {n: d for n, d in scoring_clips.DEFINITIONS.items() if n not in LEGS} | {
     "psnr": "PSNR inside the person's box, dB ↑",
     "ssim": "SSIM inside the person's box ↑",
-    "mpjpe_mm": "mean joint error, necks aligned, upper body and hands, mm ↓",
-    "pa_mpjpe_mm": "the same after Procrustes alignment, mm ↓",
-    "fgd": "Fréchet distance of motion latents, this workspace's auto-encoder ↓",
-    "lvd": "TalkSHOW's velocity difference over face points, ×1e5 ↓",
-    "l1div": "L1 diversity of joint positions (truth's value is the goal)",
-    "bc": "beat consistency, σ 0.3 s (cannot tell right from wrong speech: never read it alone)",
-    "jerk": "mean jerk of wrists and head, m/s³ (truth's value is the goal)",
-    "mouth_r": "correlation of mouth opening with speech energy, best lag within ±0.4 s ↑",
-    "mouth_lag_ms": "that lag, ms (truth's value is the goal)",
-    "mouth_r_mismatched": "the same with another clip's speech: the control",
+    "identity": "cosine of stage 1's picture embedding with the reference picture's ↑",
 }
+ORDER = ("psnr", "ssim", "flicker", "identity", "identity_other", "fgd", "upper_mpjpe_mm", "upper_pa_mpjpe_mm")  # shown first
+DEFINITIONS = {n: DEFINITIONS[n] for n in (*ORDER, *(n for n in DEFINITIONS if n not in ORDER))}
+FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))  # camera frame (y down) → upright
+IDENTITY_FRAMES = 4  # of a clip's compared frames
+TRUTH = "ground_truth"
+WRISTS = (20, 21)
 
 
-def score(config: Config, store: Store, body: Body, clips: list[HeldOutClip], performances: list[Performance]) -> dict[str, float]:
-    """Means over clips of every figure that can be measured; one performance a clip."""
-    rows: list[dict[str, float]] = []
-    for i, (clip, played) in enumerate(zip(clips, performances, strict=True)):
-        other = clips[(i + 1) % len(clips)]
-        rows.append(_clip_scores(config, body, clip, played, other.audio if len(clips) > 1 else None))
-    scores = {name: float(np.mean([r[name] for r in rows if name in r])) for name in DEFINITIONS if any(name in r for r in rows)}
-    distance = fgd(config, store, [c.truth for c in clips], [p.params for p in performances])
-    return scores if distance is None else scores | {"fgd": distance}
+@dataclass(frozen=True)
+class Scored:
+    """Rows by name, and curves over time: clip → row → {time, mouth, wrist}."""
+
+    rows: dict[str, Row]
+    who: dict[str, str]
+    curves: dict[str, dict[str, dict[str, list[float]]]]
+
+    def table(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Row → figure → value, low, high, clips."""
+        keep = lambda figures: {n: figures[n] for n in DEFINITIONS if n in figures}  # noqa: E731
+        return {name: keep(summary(row, self.who)) for name, row in self.rows.items()}
+
+    def means(self, row: str) -> dict[str, float]:
+        return {name: figure["value"] for name, figure in self.table()[row].items()}
+
+    def write(self, folder: Path, **more: Any) -> None:
+        """`metrics.json` (rows with intervals, figures of every clip, curves) and `latents.npz`, from which FGD comes."""
+        table = self.table()
+        about = {
+            "rows": table, "definitions": {n: d for n, d in DEFINITIONS.items() if any(n in r for r in table.values())},
+            "per_clip": {name: row.clips for name, row in self.rows.items()}, "speakers": self.who, "curves": self.curves, **more,
+        }  # fmt: skip
+        write_json(folder / "metrics.json", about)
+        arrays: dict[str, Any] = {}
+        for name, row in self.rows.items():
+            for clip, (truth, got) in row.latents.items():
+                arrays |= {f"{name}|{clip}|truth": truth.numpy(), f"{name}|{clip}|got": got.numpy()}
+        np.savez(folder / "latents.npz", **arrays)
 
 
-def _clip_scores(config: Config, body: Body, clip: HeldOutClip, played: Performance, other_audio: np.ndarray | None) -> dict[str, float]:
-    fps = float(clip.fps)
-    truth, got = body.joints(clip.truth), body.joints(played.params)
-    aligned = [(j - j[:, NECK : NECK + 1])[:, SEEN_JOINTS] for j in (got, truth)]
-    face = face_points(config, body, played.params)
-    opening = _opening(face)
-    lips = metrics.mouth_audio_correlation(opening, energy(clip.audio, fps, len(opening)), fps)
-    scores = {
-        "mpjpe_mm": 1000 * metrics.mpjpe(*aligned),
-        "pa_mpjpe_mm": 1000 * metrics.pa_mpjpe(*aligned),
-        "lvd": 1e5 * metrics.lvd_talkshow(face, face_points(config, body, clip.truth)),
-        "l1div": metrics.l1div(got - got[:, NECK : NECK + 1]),
-        "bc": metrics.beat_consistency(got, clip.audio, fps, SAMPLE_RATE),
-        "jerk": metrics.jerk(got[:, [15, *WRISTS]], fps),
-        "mouth_r": lips.best_r,
-        "mouth_lag_ms": 1000 * lips.lag,
-    }
-    if other_audio is not None:
-        count = min(len(opening), int(len(other_audio) * fps / SAMPLE_RATE))
-        control = metrics.mouth_audio_correlation(opening[:count], energy(other_audio, fps, count), fps)
-        scores["mouth_r_mismatched"] = control.best_r
-    if played.pictures is not None:
-        scores |= picture_scores(played.pictures, clip.pictures, clip.alpha)
-    # a figure that could not be measured (speech without onsets) or has no bound (the truth's own PSNR) is left out
-    return {name: float(value) for name, value in scores.items() if math.isfinite(value)}
+def score(
+    config: Config,
+    store: Store,
+    stage1: Stage1,
+    clips: list[HeldOutClip],
+    rows: Mapping[str, Sequence[Performance | None]],  # row → one performance a clip (none: it has no such)
+) -> Scored:
+    """Every figure that can be measured, of all rows; the truth's row must be among them."""
+    body = stage1.body
+    scorer, network = Scorer(config, body), autoencoder(config, store, body)
+    speech = [Speech.of(c.audio.astype(np.float64)) for c in clips]
+    found = {name: Row(name) for name in rows}
+    curves: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for i, clip in enumerate(clips):
+        turn = [(i + k) % len(clips) for k in range(1, len(clips))]
+        other = next((j for j in turn if clips[j].group != clip.group), turn[0] if turn else None)
+        truth = upright(body, clip.truth, clip.fps)
+        control = None if other is None else speech[other]
+        scored = ClipScorer(scorer, network, clip.id, truth, speech[i], control, clip.phones)
+        curves[clip.id] = {"speech": voice(clip)}
+        for name, performances in rows.items():
+            played = performances[i]
+            if played is None:
+                continue
+            got = truth if played.params is clip.truth else upright(body, played.params, clip.fps)
+            elsewhere = None if other is None else clips[other]
+            scored.add(found[name], got, _picture_figures(stage1, clip, played, elsewhere), said=False)
+            curves[clip.id][name] = _curves(scorer, got, scored.betas)
+    add_visemes(found, TRUTH)
+    return Scored({n: r for n, r in found.items() if r.clips}, {c.id: c.group for c in clips}, curves)
+
+
+def upright(body: Body, params: SmplxParams, fps: Fraction) -> Take:
+    """Motion in the camera's frame → a take, y up; its betas are the first frame's."""
+    world = body.moved(params, FLIP)
+    fields = {n: getattr(world, n) for n in world.__dataclass_fields__}
+    return Take.of(SmplxParams(**{**fields, "betas": world.betas[:1].expand_as(world.betas)}), fps)
+
+
+def _picture_figures(stage1: Stage1, clip: HeldOutClip, played: Performance, other: HeldOutClip | None) -> dict[str, float]:
+    if played.pictures is None:
+        return {}
+    found = picture_scores(played.pictures, clip.pictures, clip.alpha)
+    if played.flicker is not None:
+        found["flicker"] = played.flicker
+    own = embedding(stage1, clip.reference[None])[0]
+    seen = embedding(stage1, played.pictures[:: max(1, len(played.pictures) // IDENTITY_FRAMES)][:IDENTITY_FRAMES])
+    found["identity"] = metrics.identity(seen, own)
+    if other is not None:
+        found["identity_other"] = metrics.identity(seen, embedding(stage1, other.reference[None])[0])
+    # a figure that has no bound (the truth's own PSNR) is left out
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def picture_scores(got: Tensor, wanted: Tensor, alpha: Tensor) -> dict[str, float]:
@@ -92,61 +142,50 @@ def picture_scores(got: Tensor, wanted: Tensor, alpha: Tensor) -> dict[str, floa
     return {"psnr": metrics.psnr(got, wanted, boxes), "ssim": metrics.ssim(got, wanted, boxes)}
 
 
-def face_points(config: Config, body: Body, params: SmplxParams) -> Tensor:
-    """mediapipe's 478 face points on the body, relative to the head joint's place: [T, 478, 3] metres."""
-    embedding = face_embedding(body, body_hash(config))
-    points = body.posed_points(body.surface(embedding.faces, embedding.barycentric), params)
-    return points - points.mean(1, keepdim=True)
+def embedding(stage1: Stage1, pictures: Tensor) -> Tensor:
+    """Pictures [P, R, R, 3] on white → [P, d]: the mean token of stage 1's picture encoder, less that of a white picture."""
+    size = stage1.config.image.image_size
+    white = torch.ones(1, *pictures.shape[1:])
+    images = shrink(torch.cat([pictures, white]), size).movedim(-1, 1)
+    with torch.no_grad():
+        tokens = stage1.image_encoder(images).tokens.float().mean(1)
+    return tokens[:-1] - tokens[-1:]
 
 
-def mouth_opening(config: Config, body: Body, params: SmplxParams) -> Tensor:
-    """Distance between the outer edges of the lips' middles, [T] metres: its change is the mouth's opening."""
-    return _opening(face_points(config, body, params))
-
-
-def _opening(face: Tensor) -> Tensor:
-    return (face[:, LIPS[0]] - face[:, LIPS[1]]).norm(dim=-1)
-
-
-def energy(audio: np.ndarray, fps: float, frames: int) -> Tensor:
-    """Root mean square of the speech over each frame's interval, [frames]."""
-    edges = np.clip(np.round(np.arange(frames + 1) * SAMPLE_RATE / fps).astype(int), 0, len(audio))
-    square = np.concatenate([[0.0], np.cumsum(audio.astype(np.float64) ** 2)])
-    return torch.from_numpy(np.sqrt((square[edges[1:]] - square[edges[:-1]]) / np.maximum(np.diff(edges), 1))).float()
-
-
-def curves(config: Config, body: Body, played: Performance, clip: HeldOutClip) -> dict[str, list[float]]:
+def _curves(scorer: Scorer, take: Take, betas: Tensor) -> dict[str, list[float]]:
     """Mouth opening (mm) and mean wrist speed (m/s) over time (s), for plots."""
-    joints = body.joints(played.params)[:, WRISTS]
-    speed = torch.cat([torch.zeros(1), joints.diff(dim=0).norm(dim=-1).mean(1) * float(clip.fps)])
-    time = (torch.arange(len(joints)) + 0.5) / float(clip.fps)
-    opening = 1000 * mouth_opening(config, body, played.params)
-    return {name: [round(float(x), 4) for x in series] for name, series in (("time", time), ("mouth", opening), ("wrist", speed))}
+    measured = scorer.measured(take, betas)
+    speed = np.linalg.norm(np.diff(measured.joints[:, WRISTS], axis=0), axis=-1).mean(1) * float(take.fps)
+    time = (np.arange(take.frames) + 0.5) / float(take.fps)
+    series = {"time": time, "mouth": 1000 * measured.opening, "wrist": np.concatenate([speed[:1], speed])}
+    return {name: [round(float(x), 4) for x in values] for name, values in series.items()}
 
 
-def fgd(config: Config, store: Store, truth: list[SmplxParams], got: list[SmplxParams]) -> float | None:
-    """Fréchet distance between latents of 32-frame windows; none where the clips hold too few windows."""
-    real, fake = (metrics.motion_windows([pose_features(p)[..., :330] for p in side]) for side in (truth, got))
-    if min(len(real), len(fake)) < 2:
-        return None
-    return metrics.fgd(real, fake, autoencoder(config, store))
+def voice(clip: HeldOutClip) -> dict[str, list[float]]:
+    """Loudness of the speech over time, of 1."""
+    frames = len(clip.truth.transl)
+    loud = energy(clip.audio.astype(np.float64), float(clip.fps), frames)
+    time = (np.arange(frames) + 0.5) / float(clip.fps)
+    return {"time": [round(float(t), 4) for t in time], "loudness": [round(float(x), 4) for x in loud / max(loud.max(), 1e-9)]}
 
 
-def autoencoder(config: Config, store: Store) -> metrics.MotionAutoencoder:
-    """FGD's auto-encoder, trained once on the training talks' fits; its file name is its data version."""
+def autoencoder(config: Config, store: Store, body: Body) -> metrics.MotionAutoencoder | None:
+    """FGD's auto-encoder, trained once on the training talks' fits; its file name is its data version. None: too few frames."""
     manifest = read_manifest(store, "talks")
-    key = hash_json([manifest and manifest["hash"], config.seed, metrics.AUTOENCODER_VERSION])
+    key = hash_json([manifest and manifest["hash"], config.seed, metrics.AUTOENCODER_VERSION, "upright"])
     path = store.evaluation("autoencoder") / f"{key}.safetensors"
     if not path.is_file():
-        motions = [pose_features(m.fit.params)[..., :330] for m in iterate_motions(store.shards("talks"), "train")]
-        network = metrics.fit_autoencoder(metrics.motion_windows(motions), seed=config.seed)
+        motions = [
+            pose_features(body.moved(m.fit.params, FLIP @ m.fit.camera.w2c))[..., :330]
+            for m in iterate_motions(store.shards("talks"), "train")
+        ]
+        windows = metrics.motion_windows(motions)
+        if len(windows) < 2:
+            return None
+        network = metrics.fit_autoencoder(windows, seed=config.seed)
         with writing(path) as temporary:
             save_file(network.state_dict(), temporary, {"about": json.dumps({"talks": manifest and manifest["hash"]})})
     network = metrics.MotionAutoencoder()
     network.load_state_dict(load_file(path))
     return network.eval()
 
-
-def results(rows: dict[str, dict[str, float]], **more: Any) -> dict[str, Any]:
-    """What an evaluation's metrics.json holds."""
-    return {"rows": rows, "definitions": {n: d for n, d in DEFINITIONS.items() if any(n in r for r in rows.values())}, **more}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import roma
@@ -17,15 +16,16 @@ from torch import Tensor
 
 from configs.schema import Config
 from model import metrics
-from model.body import Body
+from model.body import HANDS, UPPER_BODY, Body
 from model.face_motion import FaceMotion
 from model.geometry import IDENTITY_6D, rotation_to_6d
 from model.metrics_arrays import Floats
 from pipelines.body import body_hash, face_embedding
 from pipelines.formats_take import Take, fitted, resampled
 from pipelines.media import SAMPLE_RATE
-from pipelines.scoring import LIPS, energy
 
+LIPS = (0, 17)  # mediapipe's ids of the middle of the upper and of the lower lip, outer edge: the inner ones coincide at rest
+NECK, UPPER = 12, sorted({*UPPER_BODY, *HANDS["left"], *HANDS["right"]})
 VERTICES, VERTEX_RATE = 1000, 2  # PVE looks at so many vertices, so many times a second
 JERK_JOINTS = [15, 20, 21]  # head and wrists
 MOUTH = (61, 291, 0, 17, 13, 14)  # mediapipe's corners of the mouth, outer and inner middles of the lips
@@ -38,6 +38,8 @@ DEFINITIONS = {
     "l1div": "L1 diversity of 55 joint positions in place, m (truth's value is the goal)",
     "mpjpe_mm": "mean error of 55 joints in place, mm ↓",
     "pa_mpjpe_mm": "the same after Procrustes alignment, mm ↓",
+    "upper_mpjpe_mm": "mean error of the joints of upper body and hands, necks aligned, mm ↓",
+    "upper_pa_mpjpe_mm": "the same after Procrustes alignment, mm ↓",
     "pve_mm": "mean error of 1,000 vertices in place, twice a second, mm ↓",
     "pa_pve_mm": "the same after Procrustes alignment, mm ↓",
     "acceleration_error": "mean error of joint acceleration in place, m/s² ↓",
@@ -55,10 +57,13 @@ DEFINITIONS = {
     "psnr": "PSNR of whole frames, dB ↑",
     "ssim": "SSIM of whole frames ↑",
     "flicker": "mean second difference of pixels over time (truth's value is the goal)",
+    "identity": "cosine of the picture's embedding with the reference picture's ↑",
+    "identity_other": "the same with another speaker's reference picture: the control",
 }
-SCALES = {"mpjpe_mm": 1e3, "pa_mpjpe_mm": 1e3, "pve_mm": 1e3, "pa_pve_mm": 1e3, "face_mse": 1e8, "mouth_lag_ms": 1e3}
-ERRORS = ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "pa_pve_mm", "acceleration_error", "face_mse", "lvd_emage", "lvd_evaltools", "lvd_talkshow")
-SCALES |= {"lvd_emage": 1e5, "lvd_evaltools": 1e5, "lvd_talkshow": 1e5}
+IN_MM = ("mpjpe_mm", "pa_mpjpe_mm", "upper_mpjpe_mm", "upper_pa_mpjpe_mm", "pve_mm", "pa_pve_mm")
+LVD = ("lvd_emage", "lvd_evaltools", "lvd_talkshow")
+ERRORS = (*IN_MM, "acceleration_error", "face_mse", *LVD)
+SCALES = dict.fromkeys((*IN_MM, "mouth_lag_ms"), 1e3) | dict.fromkeys(LVD, 1e5) | {"face_mse": 1e8}
 
 
 class Scorer:
@@ -141,9 +146,12 @@ def clip_figures(truth: Measured, got: Measured, fps: float, speech: Speech | No
 def _errors(truth: Measured, got: Measured, fps: float) -> dict[str, float]:
     """`ERRORS`, in metres."""
     joints, wanted = (m.joints - m.joints[:, :1] for m in (got, truth))
+    upper = [(m.joints - m.joints[:, NECK : NECK + 1])[:, UPPER] for m in (got, truth)]
     return {
         "mpjpe_mm": metrics.mpjpe(joints, wanted),
         "pa_mpjpe_mm": metrics.pa_mpjpe(joints, wanted),
+        "upper_mpjpe_mm": metrics.mpjpe(*upper),
+        "upper_pa_mpjpe_mm": metrics.pa_mpjpe(*upper),
         "pve_mm": metrics.pve(got.vertices, truth.vertices),
         "pa_pve_mm": metrics.pa_pve(got.vertices, truth.vertices),
         "acceleration_error": metrics.acceleration_error(joints, wanted, fps),
@@ -152,6 +160,13 @@ def _errors(truth: Measured, got: Measured, fps: float) -> dict[str, float]:
         "lvd_evaltools": metrics.lvd_evaltools(got.face, truth.face),
         "lvd_talkshow": metrics.lvd_talkshow(got.face, truth.face),
     }
+
+
+def energy(audio: Floats, fps: float, frames: int) -> Floats:
+    """Root mean square of the speech over each frame's interval, [frames]."""
+    edges = np.clip(np.round(np.arange(frames + 1) * SAMPLE_RATE / fps).astype(int), 0, len(audio))
+    square = np.concatenate([[0.0], np.cumsum(np.square(audio, dtype=np.float64))])
+    return np.sqrt((square[edges[1:]] - square[edges[:-1]]) / np.maximum(np.diff(edges), 1))
 
 
 def _lips(opening: Floats, sound: Floats, fps: float) -> metrics.LaggedCorrelation | None:
@@ -168,16 +183,6 @@ def mouth_features(face: Floats) -> Floats:  # [T, 478, 3] → [T, 6] metres
     corners = (left + right)[:, 2] / 2
     forward = [top[:, 2] - corners, bottom[:, 2] - corners, bottom[:, 1] - top[:, 1]]
     return np.stack([length(top - bottom), length(inner_top - inner_bottom), length(left - right), *forward], 1)
-
-
-def phones_of(path: Path) -> tuple[list[str], Floats] | None:
-    """Kinds of mouth and the seconds of their middles, where a truth file lists its phones."""
-    if path.suffix != ".npz":
-        return None
-    with np.load(path, allow_pickle=False) as npz:
-        if any(k not in npz.files for k in ("phones", "phones_start", "phones_end")):
-            return None
-        return [metrics.viseme_of(str(p)) for p in npz["phones"]], (npz["phones_start"] + npz["phones_end"]) / 2
 
 
 def at_moments(features: Floats, seconds: Floats, fps: float) -> tuple[Floats, list[int]]:

@@ -2,7 +2,9 @@
 
 The first folder is the truth. Clips go together by name (`x_output.npz`, `x.npz` and a folder `x` are one clip), sound lies
 beside the truth's motion or in its `audio` folder. Every figure has a 95 % interval over speakers; figures of alignment with
-speech are also computed with another clip's. Rows `truth`, `truth of another clip` and `frozen` say what a figure is worth.
+speech are also computed with another clip's. What a figure is worth is said by the rows `truth`, `truth of another clip`,
+`nearest clip` (the truth of the other speaker's clip that sounds most like it), `frozen`, and `oracle draw` where the truth's
+files hold another draw of the same speech (`oracle_*`, as those of the embedded talks do).
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ import json
 import os
 import re
 import wave
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from configs.schema import Config
 from model import metrics
@@ -33,25 +35,14 @@ from pipelines.formats_lhm import SOUNDS
 from pipelines.formats_take import Take, implausible
 from pipelines.media import SAMPLE_RATE, MediaError, read_audio
 from pipelines.progress import progress
-from pipelines.scoring_clips import (
-    DEFINITIONS,
-    LEAST,
-    Measured,
-    Scorer,
-    Speech,
-    at_moments,
-    clip_figures,
-    mouth_features,
-    phones_of,
-    shape_of,
-    side_by_side,
-)
+from pipelines.scoring_clips import DEFINITIONS, LEAST, Scorer, Speech
 from pipelines.scoring_pictures import picture_figures
+from pipelines.scoring_rows import ClipScorer, looped, nearest, phones_of, second_draw, sound_shape, still
 from pipelines.scoring_summary import Row, add_visemes, markdown, summary
 from pipelines.store import InputRejected, write_json, writing
 
 FITTING_CLIPS = 400  # of the truth, evenly spaced, from which the auto-encoder learns
-REFERENCE_ROWS = ("truth of another clip", "frozen")
+ORACLE, OTHER, NEAREST, FROZEN = REFERENCE_ROWS = ("oracle draw", "truth of another clip", "nearest clip", "frozen")
 OTHERS = ("features.npz", "mask.npz", "fit.npz")  # parts of a clip's folder
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm")
 
@@ -87,11 +78,13 @@ def evaluate_folders(
     for name, clips in zip(labels, found[1:], strict=True):
         rows[name].notes += [f"{n}: absent" for n in names if n not in clips]
 
-    def work(i: int) -> None:
-        _score_clip(scorer, network, context, names, i, found, sounds, who, rows, labels)
-
-    with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 8))) as pool:
-        for _ in progress(pool.map(work, range(len(names))), "scoring clips", total=len(names)):
+    like: dict[str, str] = {}
+    if reference_rows:
+        shapes = {n: sound_shape(_samples(path)) for n, path in progress(sounds.items(), "hearing clips", total=len(sounds))}
+        like = nearest(shapes, shapes, who)
+    job = _Job(scorer, network, context, names, found, sounds, who, like, rows, labels, reference_rows)
+    with _one_thread_each() as pool:
+        for _ in progress(pool.map(lambda i: _score_clip(job, i), range(len(names))), "scoring clips", total=len(names)):
             pass
     if not rows["truth"].clips:
         raise InputRejected(f"{folders[0]}: no clip has {LEAST} frames or more")
@@ -115,6 +108,35 @@ def evaluate_folders(
         with writing(out / "autoencoder.safetensors") as temporary:
             save_file(network.state_dict(), temporary, {"about": json.dumps({"truth": str(folders[0]), "clips": len(names)})})
     return result
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the scoring of every clip shares."""
+
+    scorer: Scorer
+    network: metrics.MotionAutoencoder
+    context: Context
+    names: list[str]
+    found: list[dict[str, Path]]  # of the truth, then of each folder: clip → motion
+    sounds: dict[str, Path]
+    who: dict[str, str]
+    nearest: dict[str, str]
+    rows: dict[str, Row]
+    labels: list[str]
+    reference_rows: bool
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[ThreadPoolExecutor]:
+    """A pool of as many threads as cores; torch's own threads, one pool for each of ours, would only be in their way."""
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 8)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        torch.set_num_threads(1)
+        try:
+            yield pool
+        finally:
+            torch.set_num_threads(threads)
 
 
 def clips_of(folder: Path) -> dict[str, Path]:
@@ -143,66 +165,31 @@ def speaker_of(name: str) -> str:
     return beat.group(1) if beat else re.split(r"[_-]", name)[0]
 
 
-def _score_clip(
-    scorer: Scorer,
-    network: metrics.MotionAutoencoder,
-    context: Context,
-    names: list[str],
-    i: int,
-    found: list[dict[str, Path]],
-    sounds: dict[str, Path],
-    who: dict[str, str],
-    rows: dict[str, Row],
-    labels: list[str],
-) -> None:
-    name = names[i]
-    truth = _read(found[0][name], context)
+def _score_clip(job: _Job, i: int) -> None:
+    name, names = job.names[i], job.names
+    path = job.found[0][name]
+    truth = _read(path, job.context)
     if truth.frames < LEAST:
-        rows["truth"].notes.append(f"{name}: {truth.frames} frames, fewer than {LEAST}; not scored")
+        job.rows["truth"].notes.append(f"{name}: {truth.frames} frames, fewer than {LEAST}; not scored")
         return
     # another speaker's clip where there is one, the same one in every run
     order = [names[(i + k) % len(names)] for k in range(1, len(names))]
-    other = next((n for n in order if who[n] != who[name]), order[0] if order else None)
-    speech, control = _speech(sounds.get(name)), _speech(sounds.get(other or ""))
-    phones = phones_of(found[0][name])
-    betas, fps = shape_of(truth), float(truth.fps)
-    whole = scorer.measured(truth, betas)
-    latents = _encoded(network, whole)
-
-    def add(row: Row, got: Take, path: Path | None) -> None:
-        a, b, said = side_by_side(truth, got)
-        row.notes += [f"{name}: {line}" for line in said if row.name not in REFERENCE_ROWS]
-        if a.frames < LEAST:
-            row.notes.append(f"{name}: only {a.frames} frames in common; not scored")
-            return
-        mine = whole if got is truth else scorer.measured(b, betas)
-        wanted = whole if a.frames == truth.frames else _first(whole, a.frames, len(mine.vertices))
-        figures = clip_figures(wanted, mine, fps, speech, control)
-        if path is not None:
-            figures |= picture_figures(video_of(found[0][name]), video_of(path))
-        if phones is not None:
-            kept, moments = zip(*[(k, t) for k, t in zip(*phones, strict=True) if t * fps < a.frames], strict=True)
-            sides = [at_moments(mouth_features(m.face), np.asarray(moments), fps)[0] for m in (wanted, mine)]
-            row.mouths[name] = (np.array(kept), np.stack(sides))
-        if a.frames >= metrics.WINDOW:
-            real = latents[: (a.frames - metrics.WINDOW) // metrics.STRIDE + 1]
-            row.latents[name] = (real, real if mine is whole else _encoded(network, mine))
-        row.clips[name] = figures
-
-    add(rows["truth"], truth, None)
-    for label, clips in zip(labels, found[1:], strict=True):
+    other = next((n for n in order if job.who[n] != job.who[name]), order[0] if order else None)
+    speech, control = _speech(job.sounds.get(name)), _speech(job.sounds.get(other or ""))
+    clip = ClipScorer(job.scorer, job.network, name, truth, speech, control, phones_of(path))
+    clip.add(job.rows["truth"], truth)
+    for label, clips in zip(job.labels, job.found[1:], strict=True):
         if name in clips:
-            add(rows[label], _read(clips[name], context), clips[name])
-    if REFERENCE_ROWS[0] in rows:
-        if other is not None:
-            add(rows[REFERENCE_ROWS[0]], _looped(_read(found[0][other], context), truth), None)
-        still = {n: getattr(truth, n)[:1].expand_as(getattr(truth, n)) for n in ("pose", "transl", "expression")}
-        add(rows[REFERENCE_ROWS[1]], truth.replace(**still), None)
-
-
-def _encoded(network: metrics.MotionAutoencoder, measured: Measured) -> Tensor:  # [K, L]
-    with torch.no_grad():
-        return network.encode(metrics.motion_windows([measured.features]))
+            clip.add(job.rows[label], _read(clips[name], job.context), picture_figures(video_of(path), video_of(clips[name])))
+    if not job.reference_rows:
+        return
+    drawn = second_draw(path, truth)
+    borrowed = {OTHER: other, NEAREST: job.nearest.get(name)}
+    takes = {OTHER: None, NEAREST: None, FROZEN: still(truth), ORACLE: drawn}
+    takes |= {row: looped(_read(job.found[0][n], job.context), truth) for row, n in borrowed.items() if n is not None}
+    for row, take in takes.items():
+        if take is not None:
+            clip.add(job.rows[row], take, said=False)
 
 
 def _read(path: Path, context: Context) -> Take:
@@ -211,21 +198,6 @@ def _read(path: Path, context: Context) -> Take:
     if wrong:
         raise InputRejected(f"{path}: {wrong}")
     return take
-
-
-def _looped(take: Take, like: Take) -> Take:
-    """Played forth and back until it is as long as `like`, at its own rate."""
-    count = max(1, round(like.frames * take.fps / like.fps))
-    ahead = np.arange(take.frames)
-    index = np.resize(np.concatenate([ahead, ahead[-2:0:-1]]) if take.frames > 2 else ahead, count)
-    return take.replace(pose=take.pose[index], transl=take.transl[index], expression=take.expression[index], confidence=None)
-
-
-def _first(measured: Measured, frames: int, vertices: int) -> Measured:
-    return replace(
-        measured, joints=measured.joints[:frames], face=measured.face[:frames],
-        vertices=measured.vertices[:vertices], features=measured.features[:frames],
-    )  # fmt: skip
 
 
 def _sounds(names: Iterable[str], paths: dict[str, Path]) -> dict[str, Path]:
@@ -255,11 +227,13 @@ def video_of(path: Path) -> Path | None:
 
 @lru_cache(maxsize=16)  # a clip's sound is also the control of a clip before it
 def _speech(path: Path | None) -> Speech | None:
-    if path is None:
-        return None
+    return None if path is None else Speech.of(_samples(path))
+
+
+def _samples(path: Path) -> np.ndarray:
     try:
         plain = _plain_wav(path) if path.suffix == ".wav" else None
-        return Speech.of(read_audio(path).astype(np.float64) if plain is None else plain)
+        return read_audio(path).astype(np.float64) if plain is None else plain
     except MediaError as error:
         raise InputRejected(f"{path}: expected sound ({error})") from error
 

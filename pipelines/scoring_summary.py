@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ from model.metrics_intervals import speaker_draws
 from pipelines.scoring_clips import DEFINITIONS
 
 RESAMPLES_FGD = 200
+Latents = Mapping[str, tuple[Tensor, Tensor]]  # clip → latents of the truth and of a row, over the same frames
+Figures = Mapping[str, Mapping[str, float]]  # clip → figure → value
 
 
 @dataclass
@@ -28,9 +31,9 @@ class Row:
     notes: list[str] = field(default_factory=list)
 
 
-def add_visemes(rows: dict[str, Row]) -> None:
+def add_visemes(rows: dict[str, Row], truth: str = "truth") -> None:
     """Add viseme accuracy to the clips, where the truth lists phones: kinds are learned from all of the truth's mouths."""
-    mouths = rows["truth"].mouths
+    mouths = rows[truth].mouths
     if not mouths:
         return
     names = sorted(mouths)
@@ -43,7 +46,7 @@ def add_visemes(rows: dict[str, Row]) -> None:
             row.clips[name]["viseme_accuracy"] = learned.accuracy(sides[1], spoken.tolist())
 
 
-def summary(row: Row, who: dict[str, str]) -> dict[str, dict[str, Any]]:
+def summary(row: Row, who: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Figure → value, bounds and the number of clips that it could be measured on."""
     figures = {}
     for figure in DEFINITIONS:
@@ -55,36 +58,62 @@ def summary(row: Row, who: dict[str, str]) -> dict[str, dict[str, Any]]:
     return {"fgd": {**asdict(distance), "clips": len(row.latents)}, **figures} if distance else figures
 
 
-def _fgd(row: Row, who: dict[str, str]) -> metrics.Interval | None:
+def _fgd(row: Row, who: Mapping[str, str]) -> metrics.Interval | None:
     """FGD of all clips, and its interval over speakers; the truth's side is drawn with it.
 
     A distance between fewer speakers is larger, so that the bounds lie high, the more so the fewer there are.
     """
-    names = sorted(row.latents)
-    if sum(len(row.latents[n][0]) for n in names) < 2:
+    if sum(len(truth) for truth, _ in row.latents.values()) < 2:
         return None
-    centre = torch.cat([row.latents[n][0] for n in names]).double().mean(0)
+    distance, speakers = _distance(row.latents, who)
+    value = float(distance(torch.ones(1, speakers)))
+    if speakers < 2:
+        return metrics.Interval(value, None, None)
+    low, high = np.quantile(distance(torch.from_numpy(speaker_draws(speakers, RESAMPLES_FGD))).numpy(), [0.025, 0.975])
+    return metrics.Interval(value, float(low), float(high))
+
+
+def _distance(latents: Latents, who: Mapping[str, str]) -> tuple[Callable[[Tensor], Tensor], int]:
+    """Function from how often each speaker is drawn [R, S] to FGD [R], and S."""
+    names = sorted(latents)
+    centre = torch.cat([latents[n][0] for n in names]).double().mean(0)
     speakers = sorted({who[n] for n in names})
     sides = []
     for side in range(2):
-        each = [torch.cat([row.latents[n][side] for n in names if who[n] == s]) for s in speakers]
+        each = [torch.cat([latents[n][side] for n in names if who[n] == s]) for s in speakers]
         sides.append(Moments.stack([Moments.of(x, centre) for x in each]))
-    distance = lambda draws: frechet_of(*(s.weighted(draws) for s in sides))  # noqa: E731
-    value = float(distance(torch.ones(1, len(speakers))))
-    if len(speakers) < 2:
+    return (lambda draws: frechet_of(*(s.weighted(draws) for s in sides))), len(speakers)
+
+
+def fgd_ratio(first: Latents, second: Latents, who: Mapping[str, str]) -> metrics.Interval:
+    """FGD of one row over that of another, on the clips that both have; below 1 the first is nearer to the truth.
+
+    Both sides of the interval's resamples hold the same speakers.
+    """
+    shared = sorted(set(first) & set(second))
+    if not shared:
+        raise ValueError("fgd_ratio: expected two rows with clips in common, got none")
+    (above, speakers), (below, _) = (_distance({n: x[n] for n in shared}, who) for x in (first, second))
+    ratio = lambda draws: above(draws) / below(draws).clamp(min=1e-12)  # noqa: E731
+    value = float(ratio(torch.ones(1, speakers)))
+    if speakers < 2:
         return metrics.Interval(value, None, None)
-    low, high = np.quantile(distance(torch.from_numpy(speaker_draws(len(speakers), RESAMPLES_FGD))).numpy(), [0.025, 0.975])
+    low, high = np.quantile(ratio(torch.from_numpy(speaker_draws(speakers, RESAMPLES_FGD))).numpy(), [0.025, 0.975])
     return metrics.Interval(value, float(low), float(high))
+
+
+def difference(first: Figures, second: Figures, who: Mapping[str, str], figure: str) -> metrics.Interval | None:
+    """Mean over clips of one row's figure less another's on the same clip, and its interval over speakers."""
+    names = [n for n in sorted(first) if figure in first[n] and figure in second.get(n, {})]
+    if not names:
+        return None
+    return metrics.speaker_bootstrap([first[n][figure] - second[n][figure] for n in names], [who[n] for n in names])
 
 
 def markdown(result: dict[str, Any]) -> str:
     """A table for a paper: a row a figure, a column a folder, intervals in brackets; definitions below."""
-    rows = result["rows"]
-    lines = ["| figure | " + " | ".join(rows) + " |", "|---|" + "---:|" * len(rows)]
-    for figure in result["definitions"]:
-        lines.append(f"| {figure} | " + " | ".join(cell(rows[r].get(figure)) for r in rows) + " |")
-    lines += ["", f"{result['clips']} clips of {result['speakers']} speakers, 95 % intervals over speakers; FGD's auto-encoder"]
-    lines += [f"`{result['autoencoder']}`, body `{result['body']}`.", ""]
+    lines = [markdown_rows(result["rows"]), f"{result['clips']} clips of {result['speakers']} speakers, 95 % intervals over speakers;"]
+    lines += [f"FGD's auto-encoder `{result['autoencoder']}`, body `{result['body']}`.", ""]
     return "\n".join([*lines, *(f"- **{n}**: {d}" for n, d in result["definitions"].items())]) + "\n"
 
 
@@ -92,5 +121,18 @@ def cell(figure: dict[str, Any] | None) -> str:
     """'12.3 [11.9, 12.8]'."""
     if figure is None:
         return "–"
-    bounds = "" if figure["low"] is None else f" [{figure['low']:.4g}, {figure['high']:.4g}]"
-    return f"{figure['value']:.4g}{bounds}"
+    bounds = "" if figure["low"] is None else f" [{number(figure['low'])}, {number(figure['high'])}]"
+    return f"{number(figure['value'])}{bounds}"
+
+
+def number(value: float, digits: int = 4) -> str:
+    """So many significant digits, without an exponent where the number is large."""
+    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def markdown_rows(table: Mapping[str, Mapping[str, dict[str, Any]]], figures: Iterable[str] = DEFINITIONS) -> str:
+    """A row a figure, a column a row of `table`, intervals in brackets."""
+    shown = [f for f in figures if any(f in row for row in table.values())]
+    lines = ["| figure | " + " | ".join(table) + " |", "|---|" + "---:|" * len(table)]
+    lines += [f"| {f} | " + " | ".join(cell(row.get(f)) for row in table.values()) + " |" for f in shown]
+    return "\n".join(lines) + "\n"

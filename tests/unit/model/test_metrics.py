@@ -66,6 +66,16 @@ def test_ssim_of_constant_pictures_by_hand():
         metrics.ssim(a[:8], b[:8])
 
 
+def test_ssim_is_torchmetrics():
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    g = torch.Generator().manual_seed(0)
+    a = torch.nn.functional.avg_pool2d(torch.rand(2, 3, 60, 40, generator=g), 3, 1, 1)
+    b = (a + 0.1 * torch.rand(a.shape, generator=g)).clamp(0, 1)
+    wanted = structural_similarity_index_measure(a, b, data_range=1.0)
+    assert metrics.ssim(a.movedim(1, -1), b.movedim(1, -1)) == pytest.approx(float(wanted), abs=2e-5)
+
+
 def test_person_box_grows_by_its_margin_inside_the_picture():
     mask = torch.zeros(2, 40, 50)
     mask[0, 10:30, 5:15] = 1

@@ -16,7 +16,7 @@ from model.types import SMPLX_SHAPES, SmplxParams
 from pipelines import cli, fit_video, media
 from pipelines.fit import FitBody, clip_camera, load_fit_body
 from pipelines.fit_quality import reprojection
-from pipelines.formats import FitFile, load_emage, load_fit, load_lhm, save_fit
+from pipelines.formats import NO_MEAN, FitFile, load_emage, load_fit, load_lhm, save_fit
 from pipelines.overlay import overlaid
 from pipelines.store import InputRejected, Record, write_json
 
@@ -102,7 +102,7 @@ def test_any_path_gives_every_file_and_a_second_call_does_nothing(tmp_path, stag
     fit = load_fit(clip / "fit.npz")
     assert media.probe(clip / "overlay.mp4").frames == len(fit.params.transl) == FRAMES
     assert media.probe(clip / "overlay.mp4").has_audio
-    assert len(load_emage(clip / "emage.npz")[0].transl) == FRAMES * 30 // 25
+    assert len(load_emage(clip / "emage.npz", NO_MEAN)[0].transl) == FRAMES * 30 // 25
     assert len(load_lhm(clip / "lhm")[0].transl) == FRAMES
     assert json.loads((result.folder / "summary.json").read_text()) == result.facts
     assert result.facts["rejected_seconds"] == {"no speech": 1.0}

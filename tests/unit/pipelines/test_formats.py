@@ -8,6 +8,7 @@ import torch
 
 from model.types import SMPLX_SHAPES, SmplxParams
 from pipelines.formats import (
+    NO_MEAN,
     load_emage,
     load_fit,
     load_lhm,
@@ -18,6 +19,7 @@ from pipelines.formats import (
     save_fit,
     save_lhm,
 )
+from pipelines.formats_emage import RATE as EMAGE_RATE
 from pipelines.store import InputRejected
 
 
@@ -48,8 +50,8 @@ def test_fit_file_round_trip(tmp_path):
 
 
 def test_emage_round_trip_is_lossless_at_its_own_rate(tmp_path):
-    save_emage(tmp_path / "a_output.npz", motion())
-    got, rate = load_emage(tmp_path / "a_output.npz")
+    save_emage(tmp_path / "a_output.npz", motion(), EMAGE_RATE, NO_MEAN)
+    got, rate = load_emage(tmp_path / "a_output.npz", NO_MEAN)
     assert rate == 30
     assert_same(got, motion())
     with np.load(tmp_path / "a_output.npz", allow_pickle=False) as npz:

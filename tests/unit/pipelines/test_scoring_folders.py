@@ -177,13 +177,29 @@ def test_pictures_beside_the_motion_are_compared(folders, tmp_path):
         picture_figures(tmp_path / "a.mp4", tmp_path / "small.mp4")
 
 
-def test_the_embedded_truth_has_phones(tmp_path):
+def test_the_embedded_truth_has_phones_and_a_second_draw(folders, scored, tmp_path):
     from pathlib import Path
 
-    from pipelines.scoring_clips import at_moments, phones_of
+    from pipelines.scoring_clips import at_moments
+    from pipelines.scoring_rows import phones_of
 
-    kinds, moments = phones_of(Path(__file__).parents[3] / "samples" / "talks" / "truth" / "speaker15_radio.npz")
+    embedded = Path(__file__).parents[3] / "samples" / "talks" / "truth"
+    kinds, moments = phones_of(embedded / "speaker15_radio.npz")
     assert {"closed", "open", "silence"} <= set(kinds)
     values, inside = at_moments(np.arange(100)[:, None], np.array([0.0, 1.02, 50.0]), 25)
     assert (values[:, 0].tolist(), inside) == ([0, 25], [0, 1])
     assert len(kinds) == len(moments)
+    for name in ("speaker15_radio", "speaker18_maps"):
+        (tmp_path / f"{name}.npz").write_bytes((embedded / f"{name}.npz").read_bytes())
+    rows = evaluate_folders(Config(), [tmp_path], autoencoder=folders / "out" / "autoencoder.safetensors")["rows"]
+    assert set(rows) == {"truth", "oracle draw", "truth of another clip", "frozen"}
+    # the same words are mouthed alike by another draw, and not by another clip
+    draws, other = rows["oracle draw"], rows["truth of another clip"]
+    assert draws["viseme_accuracy"]["value"] > other["viseme_accuracy"]["value"] + 0.1
+    assert draws["lvd_talkshow"]["value"] < other["lvd_talkshow"]["value"]
+    assert draws["upper_mpjpe_mm"]["value"] > 20  # the arms are free
+
+
+def test_the_nearest_clip_is_a_row_where_there_is_sound(scored):
+    assert scored["rows"]["nearest clip"]["mpjpe_mm"]["value"] > 10
+    assert scored["rows"]["nearest clip"]["mpjpe_mm"]["clips"] == 4

@@ -1,0 +1,153 @@
+"""The comparison from evaluations written by hand: its numbers, and a page that needs nothing but itself."""
+
+import json
+import re
+import shutil
+import subprocess
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from configs import Config
+from model.metrics import Interval
+from pipelines.comparison import Comparison, verdict
+from pipelines.media import write_video
+from pipelines.report import comparison, lineage
+from pipelines.scoring import DEFINITIONS, Scored
+from pipelines.scoring_summary import Row
+from pipelines.store import InputRejected, Store, write_json
+
+ROWS = {
+    "stage2": ("ground_truth", "frozen", "end_to_end"),
+    "video": ("ground_truth", "true_both", "true_avatar", "true_motion", "two_stage"),
+}
+QUALITY = {"ground_truth": 30, "frozen": 10, "end_to_end": 21, "true_both": 25, "true_avatar": 22, "true_motion": 23, "two_stage": 19}
+RUNS = {"train_stage1": "c1", "train_stage1_run": "r1", "train_stage2": "c2", "train_stage2_run": "r2"}
+ABOUT = {"commit": "abc123", "talks_shards": "d1", **RUNS}
+CLIPS = {"talk1/a": "speaker1", "talk2/b": "speaker2", "talk3/<b>": "speaker3"}
+
+
+def written(store: Store) -> None:
+    """What stage2_evaluation, baseline_video and stage1_evaluation leave, with figures that are easy to check."""
+    truth = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    for kind, folder in (("stage2", store.evaluation("stage2")), ("video", store.baseline("video"))):
+        folder.mkdir(parents=True)
+        rows = {}
+        for name in ROWS[kind]:
+            rows[name] = Row(name)
+            for i, clip in enumerate(CLIPS):
+                psnr = QUALITY[name] + 0.5 * i
+                rows[name].clips[clip] = {"psnr": psnr, "upper_mpjpe_mm": 1000.0 / psnr, "mouth_r_gain": psnr / 100}
+                rows[name].latents[clip] = (truth, truth + (30 - QUALITY[name]) / 10)
+        line = {"time": [0.0, 0.5, 1.0], "mouth": [1.0, 2.0, 1.0], "wrist": [0.1, 0.2, 0.1]}
+        curves = {clip: dict.fromkeys(ROWS[kind], line) | {"speech": {"time": [0.0, 1.0], "loudness": [0.2, 1.0]}} for clip in CLIPS}
+        Scored(rows, CLIPS, curves).write(folder, provenance=ABOUT)
+    figure = {"value": 20.0, "low": 19.0, "high": 21.0, "clips": 3}
+    store.evaluation("stage1").mkdir(parents=True)
+    about = {"rows": {"stage1": {"psnr": figure}}, "definitions": {"psnr": "dB"}, "subjects": 3, "provenance": ABOUT}
+    write_json(store.evaluation("stage1") / "metrics.json", about)
+    film = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3)).astype(np.uint8)
+    for folder in (store.evaluation("stage2") / "videos", store.evaluation("stage2") / "truth", store.baseline("video")):
+        write_video(folder / "talk1__a.mp4", film, Fraction(25), np.zeros(3840, np.float32))
+    store.checkpoint("stage2").mkdir(parents=True)
+    (store.checkpoint("stage2") / "metrics.jsonl").write_text("".join(f'{{"step": {i}, "total": {1 / i}}}\n' for i in (1, 2, 3)))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    config = Config(workspace=str(tmp_path_factory.mktemp("report") / "workspace"))
+    store = Store(config)
+    written(store)
+    record = comparison(config, store)
+    assert record.status == "ok", record.reason
+    return config, store, record
+
+
+def test_gains_are_paired_and_the_ratio_is_of_distances(made):
+    found = Comparison.load(made[1]).headline()
+    assert found["psnr_gain"] == Interval(2.0, 2.0, 2.0)
+    assert found["mouth_gain"].value == pytest.approx(0.02)
+    assert found["fgd_ratio"].value == pytest.approx((0.9 / 1.1) ** 2)
+    assert {n: verdict(n, i) for n, i in found.items()} == dict.fromkeys(found, "end to end is better")
+    assert verdict("psnr_gain", Interval(0.1, -1, 1)) == "undecided: the interval holds 0"
+    assert verdict("fgd_ratio", Interval(1.2, 1.1, 1.3)) == "two-stage is better"
+    assert verdict("psnr_gain", Interval(0.1, None, None)) == "one speaker: no interval"
+
+
+def test_what_each_stage_loses_is_positive_where_it_is_worse(made):
+    losses = Comparison.load(made[1]).losses()
+    assert {n: i.value for n, i in losses["psnr"].items()} == {"motion": 3.0, "avatar": 2.0, "together": 6.0, "end_to_end": 4.0}
+    assert losses["upper_mpjpe_mm"]["together"].value > losses["upper_mpjpe_mm"]["end_to_end"].value > 0
+
+
+def test_the_same_files_give_the_same_numbers(made):
+    first, second = (Comparison.load(made[1]).as_json() for _ in range(2))
+    assert first == second
+    assert json.loads((made[1].comparison / "table.json").read_text())["headline"] == first["headline"]
+
+
+def test_the_benchmark_prints_the_same(made, capsys, tmp_path, monkeypatch):
+    from benchmarks import comparison as benchmark
+
+    path = tmp_path / "figures.json"
+    monkeypatch.setattr("sys.argv", ["comparison", "--workspace", str(made[1].root), "--json", str(path)])
+    benchmark.main()
+    found = {f["name"]: f["value"] for f in json.loads(path.read_text())["figures"]}
+    assert (found["psnr_gain"], found["psnr_gain_low"], found["psnr_gain_high"]) == (2.0, 2.0, 2.0)
+    assert found["psnr_lost_by_together"] == 6
+    assert found["end_to_end_psnr"] == pytest.approx(21.5)
+    assert "psnr_gain: 2 [2, 2]: end to end is better" in capsys.readouterr().err
+    per_clip = Comparison.load(made[1]).per_clip
+    assert benchmark.largest_change(per_clip, per_clip) == 0
+    assert benchmark.largest_change(per_clip, {"end_to_end": {}}) == 1e9
+
+
+def test_dagster_is_told_the_same(made):
+    facts = made[2].facts
+    assert facts["metrics"]["psnr_gain"] == 2.0
+    assert facts["metrics"]["end_to_end/psnr"] == pytest.approx(21.5)
+    wanted = {"run": "stage 1 r1, stage 2 r2", "checkpoint": "stage 1 c1, stage 2 c2", "data": "d1", "commit": "abc123"}
+    assert facts["lineage"]["stage2"] == wanted
+    assert "| psnr | 30.5 [30, 31] |" in facts["table"]
+    assert "| psnr_gain | 2 [2, 2] | end to end is better |" in facts["table"]
+    assert facts["table"] == (made[1].comparison / "table.md").read_text()
+
+
+def test_the_page_needs_nothing_but_itself(made):
+    page = (made[1].comparison / "report.html").read_text()
+    outside = [a for a in re.findall(r'(?:src|href|poster)="([^"]*)"', page) if not a.startswith(("data:", "#"))]
+    assert outside == []
+    assert "@import" not in page
+    assert set(re.findall(r"https?://[^\s\"']+", page)) <= {"http://www.w3.org/2000/svg"}
+    assert '<meta name="viewport"' in page
+    assert "@media print" in page
+    assert "talk3/<b>" not in page  # names are escaped
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S).group(1))
+    assert data["rows"]["end_to_end"]["psnr"]["value"] == pytest.approx(21.5)
+    figures = re.search(r'id="figure-choice">(.*?)</select>', page).group(1)
+    assert re.findall(r"<option>(\w+)", figures) == [n for n in DEFINITIONS if n in data["rows"]["end_to_end"]]
+    # every section with figures says what made them
+    for section in re.findall(r"<section id=\"(?!lineage)(.*?)</section>", page, re.S):
+        assert all(word in section for word in ("r2", "c2", "d1", "abc123")) or section.startswith("stage1-section"), section[:80]
+
+
+def test_a_missing_evaluation_is_told(tmp_path):
+    store = Store(Config(workspace=str(tmp_path)))
+    with pytest.raises(InputRejected, match=r"lacks .*stage1/metrics\.json.*run those assets first"):
+        Comparison.load(store)
+    assert lineage({}) == []
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+def test_a_browser_draws_it_without_a_network(made, tmp_path):
+    page = made[1].comparison / "report.html"
+    words = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--enable-logging=stderr"]
+    words += ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=3000", "--window-size=420,900", "--dump-dom", f"file://{page}"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    assert "CONSOLE" not in done.stderr  # no error of the script's
+    drawn = done.stdout
+    assert len(re.findall(r"<circle", drawn)) == 4 + 4  # psnr of four rows with it, losses of four
+    assert len(re.findall(r"<path", drawn)) >= 2 * 3 + 1  # two plots of three rows, the training's
+    assert 'id="figure-says">PSNR' in drawn
