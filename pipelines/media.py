@@ -32,11 +32,11 @@ from pipelines.media_open import (
     video_stream,
 )
 from pipelines.media_probe import MediaInfo, Survey, measure, probe, sounds, survey
-from pipelines.media_write import SAMPLE_RATE, write_video, write_wav
+from pipelines.media_write import SAMPLE_RATE, write_picture, write_video, write_wav
 
 __all__ = [
     "SAMPLE_RATE", "MediaError", "MediaInfo", "Picture", "Sound", "Survey", "frames", "measure", "probe", "read_audio",
-    "sounds", "survey", "write_video", "write_wav",
+    "sounds", "survey", "write_picture", "write_video", "write_wav",
 ]  # fmt: skip
 
 Picture = NDArray[np.uint8]  # [H, W, 3]

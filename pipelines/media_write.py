@@ -1,4 +1,4 @@
-"""Writing of mp4 and wav files: same input, same bytes; a file appears complete or not at all.
+"""Writing of mp4, wav and picture files: same input, same bytes; a file appears complete or not at all.
 
 Use it through `pipelines.media`, which also states the conventions of time, pictures and sound.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -78,6 +79,15 @@ def write_wav(path: str | Path, audio: NDArray[np.float32], sample_rate: int = S
         file.setsampwidth(2)
         file.setframerate(sample_rate)
         file.writeframes(np.round(np.clip(audio, -1, 1) * 32767).astype("<i2").tobytes())
+
+
+def write_picture(path: str | Path, picture: NDArray[np.uint8], quality: int = 90) -> None:
+    """Write [H, W, 3] uint8 RGB in the format of the name's ending; `quality` 0..100 counts for JPEG."""
+    target = Path(path)
+    done, packed = cv2.imencode(target.suffix, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done, f"{target.name}: could not be packed"
+    with writing(target) as temporary:
+        temporary.write_bytes(packed.tobytes())
 
 
 def join_tracks(sources: Sequence[Path], target: Path) -> None:
