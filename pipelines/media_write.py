@@ -16,6 +16,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from pipelines.media_open import MediaError, audio_stream, opened, video_stream
@@ -46,6 +47,7 @@ def write_video(
     with writing(Path(path)) as temporary, av.open(f"file:{temporary}", "w", format="mp4", options=flags) as container:
         video: Any = None
         shape: tuple[int, ...] = ()
+        converter = VideoReformatter()
         sound = _SoundWriter(container, audio, sample_rate, sound_bits) if audio is not None else None
         for picture in pictures:
             if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
@@ -58,7 +60,7 @@ def write_video(
             if shape[0] % 2 or shape[1] % 2:
                 picture = np.pad(picture, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
+            frame = converter.reformat(frame, format="yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG)
             frame.pts, frame.time_base = count, 1 / fps
             container.mux(video.encode(frame))
             count += 1
