@@ -172,9 +172,9 @@ def test_reprojection_is_a_share_of_the_person(fitted):
     points = seen[..., :2] / seen[..., 2:]
     weights = torch.ones(points.shape[:2])
     weights[1] = 0
-    off = reprojection(fitted.body, fitted.layout, fit, SimpleNamespace(points=points, weights=weights))
+    side = torch.full((FRAMES,), 200.0)
+    off = reprojection(fitted.body, fitted.layout, fit, SimpleNamespace(points=points, weights=weights), side)
     assert off[0] < 1e-5
     assert off[1].isnan(), "nobody was seen there"
-    side = (points[0].amax(0) - points[0].amin(0)).max()
-    moved = SimpleNamespace(points=points + torch.tensor([0.1 * side, 0.0]), weights=weights)
-    assert torch.allclose(reprojection(fitted.body, fitted.layout, fit, moved)[[0, 2]], torch.tensor(0.1), atol=1e-4)
+    moved = SimpleNamespace(points=points + torch.tensor([20.0, 0.0]), weights=weights)
+    assert torch.allclose(reprojection(fitted.body, fitted.layout, fit, moved, side)[[0, 2]], torch.tensor(0.1), atol=1e-4)
