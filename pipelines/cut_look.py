@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from configs.schema import CutConfig
 from pipelines import media
 from pipelines.ahead import ahead
-from pipelines.cut_motion import Frozen, blocks, in_blocks, moved
+from pipelines.cut_motion import Frozen, Jumps, blocks, in_blocks, moved
 from pipelines.cut_plan import Evidence, Stretch
 from pipelines.media import Picture
 from pipelines.person import Finder, Sighting
@@ -62,13 +62,14 @@ def look(
     shots: set[int] = set()
     sightings: dict[int, Sighting] = {}
     before: tuple[NDArray[np.float32], Sighting] | None = None
-    frozen = Frozen(least=round(FROZEN_SECONDS * config.fps))
+    jumps, frozen = Jumps(), Frozen(least=round(FROZEN_SECONDS * config.fps))
     count = height = width = 0
     for picture in progress(ahead(media.frames(video, config.fps)), f"looking through {video.name}"):
         height, width = picture.shape[:2]
         small_size = SHOT_WIDTH, max(round(SHOT_WIDTH * height / width), 1)
         small = np.ascontiguousarray(cv2.resize(picture, small_size, interpolation=cv2.INTER_AREA)[..., ::-1])
         frozen.see(count, small)
+        jumps.see(count, small)
         cuts = detector.process_frame(FrameTimecode(count, rate), small)
         shots.update(c.frame_num for c in cuts)
         if cuts or count % step == step // 2:
@@ -80,7 +81,7 @@ def look(
                 before = grey, sightings[count]
         count += 1
     shots.update(c.frame_num for c in detector.post_process(FrameTimecode(count, rate)))
-    return Evidence(count, width, height, sorted(shots), speech, sightings, frozen=frozen.end(count))
+    return Evidence(count, width, height, sorted({*shots, *jumps.found}), speech, sightings, frozen=frozen.end(count))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What stands still in a talk: slides and photos between samples of its pictures, and pictures that froze in all of them.
+"""How the pictures of a talk follow each other: what stands still (slides and photos, streams that froze), and what jumps.
 
 Pictures are small ones, uint8 or float [H, W, 3] levels.
 """
@@ -20,6 +20,8 @@ from pipelines.person import Box
 BLOCK = 8  # pixels; motion is the mean change of a block
 STILL = 3.0  # grey levels that some block must change by more than most do
 SAME = 4  # grey levels that no pixel of a repeated picture changes by: what encoders still mend in it
+JUMP, SHARP, AROUND = 2.5, 2.5, 2  # a cut changes by so many levels, and so much more than so many pictures either side
+REPEATED = 0.05  # levels, mean change below which a picture is the one before it
 GROUP = 3  # encoders code every second or third picture more coarsely; alike are those of the same quality
 PULSE = 12  # or by this much in a single picture: a key picture, coded anew. Someone who speaks changes by 20 and more
 
@@ -55,6 +57,36 @@ class Frozen:
         if self.repeats > self.least:
             self.stretches.append(Stretch(frame - self.repeats, frame))
         self.repeats = 0
+
+
+@dataclass
+class Jumps:
+    """Finds cuts between pictures that are much alike: before the same wall, or of one person with seconds left out.
+
+    There a picture differs from the one before it by far more than its neighbours do. Give it every picture, in order;
+    repeated ones do not count.
+    """
+
+    found: list[int] = field(default_factory=list)  # first frames after a cut
+    last: Picture | None = None
+    changes: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=2 * AROUND + 1))  # frame, levels
+
+    def see(self, frame: int, picture: Picture) -> None:
+        if self.last is not None and picture.shape == self.last.shape:
+            change = float(np.mean(cv2.mean(cv2.absdiff(picture, self.last))[:3]))
+            if change > REPEATED:
+                self.changes.append((frame, change))
+                self._judge()
+        self.last = picture
+
+    def _judge(self) -> None:
+        """The middle one of the changes kept."""
+        if len(self.changes) < 2 * AROUND + 1:
+            return
+        frame, change = self.changes[AROUND]
+        others = max(value for other, value in self.changes if other != frame)
+        if change > max(JUMP, SHARP * others):
+            self.found.append(frame)
 
 
 def blocks(small: Picture) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ import pytest
 from configs.schema import CutConfig
 from pipelines import media
 from pipelines.cut_look import look
-from pipelines.cut_motion import Frozen
+from pipelines.cut_motion import Frozen, Jumps
 from pipelines.cut_plan import FROZEN, NO_SPEECH, STILL, Evidence, Stretch, plan_clips
 from pipelines.person import Sighting
 
@@ -133,3 +133,38 @@ def test_what_stands_for_a_whole_shot_is_a_static_picture_and_silence_stays_sile
     assert [(r.start, r.end, r.reason) for r in rejected] == [(100, 150, STILL), (200, 240, FROZEN)]
     silent = Evidence(300, WIDTH, HEIGHT, [100, 150], [(0.0, 7.0)], seen, frozen=[Stretch(200, 240)])
     assert (194, 300, NO_SPEECH) in {(r.start, r.end, r.reason) for r in plan_clips(silent, CutConfig())[1]}
+
+
+def jumps(pictures: Iterator[np.ndarray] | list[np.ndarray]) -> list[int]:
+    finder = Jumps()
+    for index, picture in enumerate(pictures):
+        finder.see(index, picture)
+    return finder.found
+
+
+JUMPING: dict[str, tuple[Callable[[int], np.ndarray], list[int]]] = {
+    "someone who speaks": (someone, []),
+    "someone who gestures": (lambda i: someone(i, sway=40, mouth=100), []),
+    "someone in noise": (lambda i: someone(i, grain=4.0), []),
+    "five pictures a second": (lambda i: someone(i - i % 5, sway=40), []),
+    "a flash": (lambda i: someone(i) // (1 if i == 40 else 2), []),
+    "a fade": (lambda i: (someone(i) * min(i / 50, 1)).astype(np.uint8), []),
+    "seconds left out": (lambda i: someone(i if i < 40 else i + 42, sway=20), [40]),
+    "somebody else at the same wall": (lambda i: someone(i) if i < 40 else someone(i, sway=-30)[:, ::-1], [40]),
+    "two cuts": (lambda i: someone(i + 60 * (30 <= i < 70), sway=20), [30, 70]),
+    "a cut in a video of ten a second": (lambda i: someone(i - i % 2 + (50 if i >= 40 else 0), sway=20), [40]),
+}
+
+
+@pytest.mark.parametrize("kind", JUMPING)
+def test_cuts_between_like_pictures_are_found_and_nothing_else(kind):
+    make, expected = JUMPING[kind]
+    assert jumps([make(i) for i in range(100)]) == expected
+
+
+def test_takes_of_one_talk_are_shots_of_their_own(tmp_path):
+    """scenedetect alone sees no difference between them."""
+    pictures = list(media.frames(TALKS / "speaker19_noise.mp4", RATE, 0.0, 5.0))
+    small = [cv2.resize(p, (256, 256), interpolation=cv2.INTER_AREA) for p in pictures]
+    media.write_video(tmp_path / "a.mp4", [*small[:60], *small[80:]], RATE)
+    assert look(tmp_path / "a.mp4", [], CutConfig(), lambda picture: Sighting(None)).shots == [60]
