@@ -56,7 +56,7 @@ class CutConfig(Section):
     min_person_height: float = Field(0.3, description="person's height in the frame, fraction, below which a stretch is rejected")
     min_person_share: float = Field(0.8, description="share of sampled frames that must show one person")
     min_face_share: float = Field(0.7, description="share of a clip's sampled frames that must show the face", ge=0, le=1)
-    min_hand_share: float = Field(0.0, description="share of a clip's sampled frames that must show a hand; 0 keeps head-and-shoulders footage, 0.25 suits training on gestures", ge=0, le=1)
+    min_hand_share: float = Field(0.0, description="share of a clip's sampled frames in which a wrist or finger must be seen inside the picture; 0 keeps heads and shoulders (their fits have no sure arms: confidence near 0), 0.25 suits training on gestures", ge=0, le=1)
     probe_fps: float = Field(2.0, description="frames per second looked at when searching persons, Hz")
     box_margin: float = Field(0.15, description="margin round the person's box, fraction of its longer side")
     shot_threshold: float = Field(27.0, description="scenedetect ContentDetector threshold")

@@ -61,6 +61,7 @@ def _cut_once(config: CutConfig, store: Store, talk_id: str, ingested: Record) -
         outputs[0].unlink(missing_ok=True)
         if refusal:
             shutil.rmtree(folder / "clips", ignore_errors=True)
+            outputs[1].unlink(missing_ok=True)
             raise InputRejected(refusal)
         if stands and before is not None and (before.code_version, before.facts.get("source_hash")) == (CODE_VERSION, source_hash):
             for clip in store.clips(talk_id):

@@ -86,12 +86,14 @@ def plan_clips(evidence: Evidence, config: CutConfig) -> tuple[list[PlannedClip]
                     clips.append(PlannedClip(piece.start, piece.end, crop))
     for clip in clips:
         reasons[clip.start : clip.end] = ""
-    return clips, rejected_stretches(reasons)
+    return clips, rejected_stretches(reasons, shot)
 
 
-def rejected_stretches(reasons: NDArray[Any]) -> list[Rejected]:
-    """Stretches of equal reason; '' is not rejected."""
-    edges = [0, *(np.flatnonzero(reasons[1:] != reasons[:-1]) + 1).tolist(), len(reasons)]
+def rejected_stretches(reasons: NDArray[Any], shot: NDArray[np.int64]) -> list[Rejected]:
+    """Stretches of equal reason, those that are too short each by itself; '' is not rejected."""
+    short = np.array([reason.startswith(SHORT) for reason in reasons[1:]], bool)
+    ends = (reasons[1:] != reasons[:-1]) | ((shot[1:] != shot[:-1]) & short)
+    edges = [0, *(np.flatnonzero(ends) + 1).tolist(), len(reasons)]
     return [Rejected(a, b, reasons[a]) for a, b in pairwise(edges) if a < b and reasons[a]]
 
 

@@ -202,3 +202,10 @@ def test_crops_hold_the_person(box, size, crop):
 def test_crops_are_not_widened_by_a_lone_outlier():
     steady = [(600.0, 200.0, 760.0, 600.0)] * 19
     assert crop_box([*steady, (0.0, 0.0, 1280.0, 720.0)], 1280, 720, 0.15) == crop_box(steady, 1280, 720, 0.15)
+
+
+def test_each_take_that_is_too_short_is_told_by_itself():
+    """Three shots of a second and a half: not one stretch of four and a half that is 'below 2 s'."""
+    _, rejected = plan_clips(evidence(4.5, shots=(38, 75)), CONFIG)
+    assert [(r.start, r.end) for r in rejected] == [(0, 38), (38, 75), (75, 112)]
+    assert all(r.reason.startswith(SHORT) for r in rejected)

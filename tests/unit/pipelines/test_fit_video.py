@@ -49,6 +49,7 @@ def stages(monkeypatch):
             clip.mkdir(parents=True, exist_ok=True)
             media.write_video(clip / "clip.mp4", np.full((FRAMES, SIDE, SIDE, 3), 90, np.uint8), RATE, sound)
             media.write_wav(clip / "audio.wav", sound)
+            write_json(clip.parents[1] / "rejected.json", [{"start": 0.2, "end": 1.2, "reason": "no speech", "picture": 0}])
             write_json(clip / "clip.json", {"start": 0.0, "end": 0.2, "fps": str(RATE), "frames": FRAMES})
             return {"clips": 1, "clip_seconds": 0.2, "rejected_seconds": 1.0, "rejected": {"no speech": 1.0}}
 
@@ -106,6 +107,7 @@ def test_any_path_gives_every_file_and_a_second_call_does_nothing(tmp_path, stag
     assert len(load_lhm(clip / "lhm")[0].transl) == FRAMES
     assert json.loads((result.folder / "summary.json").read_text()) == result.facts
     assert result.facts["rejected_seconds"] == {"no speech": 1.0}
+    assert json.loads((result.folder / "rejected.json").read_text())[0]["reason"] == "no speech"
     assert result.facts["clips"][name]["reprojection_percent"] == 1.5
     assert not (tmp_path / "other").exists()
 
