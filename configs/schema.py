@@ -45,7 +45,7 @@ class TalksConfig(Section):
     download_hours: float = Field(6.0, description="longest a download may last, hours", gt=0)
     download_rate_mb: float | None = Field(None, description="highest rate of a download, MB/s; none: as fast as it comes", gt=0)
     download_max_mb: float = Field(8000.0, description="largest download, MB", gt=0)
-    download_height: int = Field(1080, description="picture height preferred where a page offers several, pixels", ge=144)
+    download_height: int = Field(1080, description="shorter side of the picture preferred where a page offers several (the best of those up to it), pixels", ge=144)
 
 
 class CutConfig(Section):
