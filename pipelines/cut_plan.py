@@ -78,12 +78,11 @@ def plan_clips(evidence: Evidence, config: CutConfig) -> tuple[list[PlannedClip]
     for run in _runs(reasons, shot):
         for part in _split_wandering(run, evidence, shortest):
             for piece in _split_long(part, shortest, longest, pauses(evidence.speech, config.fps)):
-                reason = f"{SHORT}: below {config.min_seconds:g} s" if len(piece) < shortest else _hidden(evidence, piece, config)
-                if reason:
-                    reasons[piece.start : piece.end] = reason
-                else:
-                    crop = crop_box(_boxes(evidence, piece), evidence.width, evidence.height, config.box_margin)
-                    clips.append(PlannedClip(piece.start, piece.end, crop))
+                good, reason = _judge(evidence, piece, shortest, config)
+                reasons[piece.start : piece.end] = reason
+                for kept in good:
+                    crop = crop_box(_boxes(evidence, kept), evidence.width, evidence.height, config.box_margin)
+                    clips.append(PlannedClip(kept.start, kept.end, crop))
     for clip in clips:
         reasons[clip.start : clip.end] = ""
     return clips, rejected_stretches(reasons, shot)
@@ -185,6 +184,26 @@ def _frozen(evidence: Evidence, shot: NDArray[np.int64]) -> list[tuple[Stretch, 
             # the picture that is repeated may end a clip; of a photo it is no better than the rest
             found.append((Stretch(max(stretch.start - 1, 0), end), STILL) if whole else (Stretch(stretch.start, end), FROZEN))
     return found
+
+
+def _judge(evidence: Evidence, piece: Stretch, shortest: int, config: CutConfig) -> tuple[list[Stretch], str]:
+    """What of a piece becomes clips, and why the rest does not."""
+    if len(piece) < shortest:
+        return [], f"{SHORT}: below {config.min_seconds:g} s"
+    reason = _hidden(evidence, piece, config)
+    if not reason:
+        return [piece], ""
+    parts = _with_face(evidence, piece) if reason.startswith(NO_FACE) else []
+    return [p for p in parts if len(p) >= shortest and not _hidden(evidence, p, config)], reason
+
+
+def _with_face(evidence: Evidence, piece: Stretch) -> list[Stretch]:
+    """Parts of a piece in which no two samples in a row miss the face: who turns away may have been seen before."""
+    seen = _inside(evidence, piece)
+    middles = [(a + b) // 2 for (a, _), (b, _) in pairwise(seen)]
+    edges = [piece.start, *middles, piece.end]  # of what each sample speaks for
+    ranges = _without_gaps([s.box is not None and s.face for _, s in seen])
+    return [Stretch(edges[first], edges[last]) for first, last in ranges]
 
 
 def _hidden(evidence: Evidence, piece: Stretch, config: CutConfig) -> str:
