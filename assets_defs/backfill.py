@@ -33,10 +33,11 @@ from assets_defs.lineage import (
     was_rejected,
     why_stale,
 )
-from assets_defs.metadata import may_pass, provenance_tags, rejection, shown_with
+from assets_defs.metadata import provenance_tags, rejection, shown_with
 from assets_defs.resources import Settings
 from assets_defs.talks import TALKS, WORK
 from configs import schema
+from pipelines.faults import may_pass
 from pipelines.store import Record, Store
 
 TELL_EVERY = 50  # talks between two lines of the log

@@ -2,7 +2,7 @@
 
 A rejected record becomes `dagster.Failure` with the record's one line, and an observation that carries the same tags as
 a materialisation would, so that the demo and the sensor know that this input was judged and need not be tried again.
-Only what a stage marks `try_again` (a download that broke off) is judged anew, by a retry and by the next run.
+Only what a stage marks `try_again` (pipelines/faults.py) is judged anew: by the next run, a download by a retry as well.
 Nothing else is lost by it: the shards take whatever talks have clips.
 """
 
@@ -40,12 +40,14 @@ from assets_defs.lineage import (
 )
 from assets_defs.resources import ROOT, Settings
 from configs.schema import Config
+from pipelines.faults import may_pass
 from pipelines.store import Record, Store, hash_json
 
 PREVIEW_PIXELS = 640  # longest side of an inline picture; larger ones are shrunk, the file itself is linked
 PHOTO_PIXELS = 1280
-RETRIES, RETRY_SECONDS = 3, 60.0  # of what may pass (downloads); the wait doubles
-SHOWN_APART = {"metrics", "preview", "pictures", "table", "reason"}
+RETRIED = "ingest"  # the stage whose faults may pass with time alone (downloads); a full disk waits for a person
+RETRIES, RETRY_SECONDS = 3, 60.0  # the wait doubles
+SHOWN_APART = {"metrics", "preview", "pictures", "table", "reason", "source_hash"}
 
 
 def code_version(*modules: str) -> str:
@@ -158,15 +160,10 @@ def rejection(instance: DagsterInstance, graph: Any, key: AssetKey, talk: str | 
     return AssetObservation(key, partition=talk, metadata=metadata_of(record), tags=tags)
 
 
-def may_pass(record: Record) -> bool:
-    """Whether the same input may be usable at the next try: a server that is down, a file that still grows."""
-    return bool(record.facts.get("try_again"))
-
-
 def _reject(context: AssetExecutionContext, record: Record, external: str) -> None:
-    """Errors: always one. A rejection that may pass is tried again, later, where nobody waits for the run; no other is."""
+    """Errors: always one. What did not come in is tried again, later, where nobody waits for the run; nothing else is."""
     if may_pass(record):
-        if context.retry_number < RETRIES and PROCESS_TAG not in context.run.tags:
+        if record.stage == RETRIED and context.retry_number < RETRIES and PROCESS_TAG not in context.run.tags:
             raise RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_SECONDS * 2**context.retry_number)
         raise Failure(record.reason, metadata=metadata_of(record), allow_retries=False)
     partition = context.partition_key if context.has_partition_key else None

@@ -45,7 +45,7 @@ class TalksConfig(Section):
     download_hours: float = Field(6.0, description="longest a download may last, hours", gt=0)
     download_rate_mb: float | None = Field(None, description="highest rate of a download, MB/s; none: as fast as it comes", gt=0)
     download_max_mb: float = Field(8000.0, description="largest download, MB", gt=0)
-    download_height: int = Field(1080, description="picture height preferred where a page offers several, pixels", ge=144)
+    download_height: int = Field(1080, description="shorter side of the picture preferred where a page offers several (the best of those up to it), pixels", ge=144)
 
 
 class CutConfig(Section):
@@ -56,7 +56,7 @@ class CutConfig(Section):
     min_person_height: float = Field(0.3, description="person's height in the frame, fraction, below which a stretch is rejected")
     min_person_share: float = Field(0.8, description="share of sampled frames that must show one person")
     min_face_share: float = Field(0.7, description="share of a clip's sampled frames that must show the face", ge=0, le=1)
-    min_hand_share: float = Field(0.0, description="share of a clip's sampled frames that must show a hand; 0 keeps head-and-shoulders footage, 0.25 suits training on gestures", ge=0, le=1)
+    min_hand_share: float = Field(0.0, description="share of a clip's sampled frames in which a wrist or finger must be seen inside the picture; 0 keeps heads and shoulders (their fits have no sure arms: confidence near 0), 0.25 suits training on gestures", ge=0, le=1)
     probe_fps: float = Field(2.0, description="frames per second looked at when searching persons, Hz")
     box_margin: float = Field(0.15, description="margin round the person's box, fraction of its longer side")
     shot_threshold: float = Field(27.0, description="scenedetect ContentDetector threshold")

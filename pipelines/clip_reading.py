@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch.utils.data import get_worker_info
 
@@ -50,7 +51,9 @@ def clip_pictures(mp4: bytes) -> Iterator[Bytes]:
         with container:
             # data loaders have a process for every core already
             container.streams.video[0].thread_type = "AUTO" if get_worker_info() is None else "NONE"
+            converter = VideoReformatter()  # one for all: making one costs as much as decoding a picture
             for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
+                picture: Any = converter.reformat(frame, format="rgb24").to_ndarray()
+                yield picture
     except (av.FFmpegError, IndexError) as error:
         raise ValueError(f"clip.mp4: expected a video, it cannot be decoded ({error}); write the shards again") from error

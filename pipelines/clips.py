@@ -6,6 +6,9 @@ time (x0 y0 x1 y1, pixels of the clip). Fits and features come to lie beside the
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json
 import shutil
 from collections import deque
 from collections.abc import Iterator
@@ -27,6 +30,8 @@ from pipelines.media import SAMPLE_RATE, Picture, Sound
 from pipelines.progress import progress
 from pipelines.store import hash_files, write_json
 
+LABELS = ("speaker", "licence", "language", "split")  # of the person; they change nothing in pictures and sound
+NO_MASK, UNSTEADY = "person could not be masked", "pictures that do not decode twice alike"
 OWN_FILES = ("clip.mp4", "audio.wav", "mask.npz", "clip.json")
 LEAST_MASK = 0.02  # share of a clip's pixels; with less, there is no person to learn from
 CRF = 18
@@ -79,30 +84,74 @@ class MaskTrack:
 
 def write_clip(
     target: Path, source: Source, clip: PlannedClip, config: CutConfig, masker: Masker
-) -> tuple[dict[str, Any], MaskTrack] | None:
-    """Write a clip's folder `target`, named by its id; returns clip.json and the masks, None where nobody is masked.
+) -> tuple[dict[str, Any], MaskTrack] | str:
+    """Write a clip's folder `target`, named by its id; returns clip.json and the masks, or why there is no clip.
 
     A folder that already holds the same clip is left alone, with what later stages put beside it.
     """
-    start, end = clip.start / config.fps, clip.end / config.fps
-    temporary = target.parents[1] / f".{target.name}"  # not among the clips: it may be left by a crash
+    with writing_apart(target) as temporary:
+        made = _fill(temporary, target.name, source, clip, config, masker)
+        if isinstance(made, str):
+            return made
+        if not (complete(target) and _own_hash(target) == _own_hash(temporary)):
+            shutil.rmtree(target, ignore_errors=True)
+            target.parent.mkdir(exist_ok=True)
+            temporary.rename(target)
+        return made
+
+
+@contextlib.contextmanager
+def writing_apart(target: Path) -> Iterator[Path]:
+    """A folder to fill in, not among the clips: it may be left by a crash (`remove_left_over`)."""
+    temporary = target.parents[1] / f".{target.name}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_left_over(talk: Path) -> None:
+    """What a killed run left in a talk's folder."""
+    for path in talk.glob(".*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def relabel(folder: Path, labels: dict[str, str]) -> None:
+    """Write other `LABELS` into a clip.json."""
+    about = json.loads((folder / "clip.json").read_text())
+    write_json(folder / "clip.json", {k: v for k, v in about.items() if k not in LABELS} | labels)
+
+
+def labels_of(talk: dict[str, Any]) -> dict[str, str]:
+    """What a talk.json says of the person, for its clips; changed without cutting anew."""
+    return {name: talk[name] for name in LABELS if talk.get(name)}
+
+
+def _fill(
+    folder: Path, clip_id: str, source: Source, clip: PlannedClip, config: CutConfig, masker: Masker
+) -> tuple[dict[str, Any], MaskTrack] | str:
+    start, end = clip.start / config.fps, clip.end / config.fps
     first, count = round(start * SAMPLE_RATE), round(len(clip) * SAMPLE_RATE / config.fps)
     sound = source.audio[first : first + count]
     sound = np.pad(sound, (0, count - len(sound)))
     track = MaskTrack(len(clip) // 2)
     pictures = media.frames(source.video, config.fps, float(start), float(end))
-    cropped = ahead(crop_picture(p, clip.crop, config.size) for p in pictures)
-    masked = progress(ahead(track.follow(cropped, masker)), f"cutting {target.name}", len(clip))
-    written = media.write_video(temporary / "clip.mp4", masked, config.fps, sound, crf=CRF)
-    assert written == len(clip), f"{target.name}: planned {len(clip)} frames, the second reading gave {written}"
+    first_picture = next(pictures, None)
+    if first_picture is None:
+        return UNSTEADY
+    cropped = ahead(crop_picture(p, clip.crop, config.size) for p in itertools.chain([first_picture], pictures))
+    masked = progress(ahead(track.follow(cropped, masker)), f"cutting {clip_id}", len(clip))
+    written = media.write_video(folder / "clip.mp4", masked, config.fps, sound, crf=CRF)
+    if written != len(clip):
+        return UNSTEADY
     if track.share < LEAST_MASK:
-        shutil.rmtree(temporary)
-        return None
+        return NO_MASK
     about = {
-        **{k: source.talk[k] for k in ("talk", "speaker", "licence", "language")},
-        "clip": target.name,
+        **labels_of(source.talk),
+        "talk": source.talk["talk"],
+        "clip": clip_id,
         "start": float(start),
         "end": float(end),
         "fps": str(config.fps),
@@ -114,16 +163,10 @@ def write_clip(
         "masker": masker.name,
         "mask_share": round(track.share, 4),
     }
-    media.write_wav(temporary / "audio.wav", sound)
+    media.write_wav(folder / "audio.wav", sound)
     shape = np.array([written, config.size, config.size])
-    np.savez_compressed(temporary / "mask.npz", mask=np.stack(track.packed), shape=shape, box=smooth_boxes(np.stack(track.boxes)))
-    write_json(temporary / "clip.json", about)
-    if complete(target) and _own_hash(target) == _own_hash(temporary):
-        shutil.rmtree(temporary)
-    else:
-        shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(exist_ok=True)
-        temporary.rename(target)
+    np.savez_compressed(folder / "mask.npz", mask=np.stack(track.packed), shape=shape, box=smooth_boxes(np.stack(track.boxes)))
+    write_json(folder / "clip.json", about)
     return about, track
 
 

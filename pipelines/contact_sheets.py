@@ -17,10 +17,11 @@ from configs.schema import Config
 from pipelines.fit import STAGE as FITS
 from pipelines.fit import FitBody, load_fit_body
 from pipelines.fit_quality import Quality, clip_quality, fitted_clips, joined, percent, speeds
+from pipelines.media import write_picture
 from pipelines.store import Record, Store, writing
 
 STAGE = "contact_sheets"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 MOST_CLIPS, COLUMNS = 6, 2  # on a contact sheet
 CELL_WIDTH, LABEL_HEIGHT = 640, 28  # pixels
 
@@ -51,7 +52,8 @@ def with_pictures(config: Config, store: Store, talk: str, record: Record, load:
         body = load(config)
         qualities = {clip: clip_quality(body, clip) for clip in clips}
         whole = joined(list(qualities.values()))
-        _save(sheet, contact_sheet([(clip / "fit_preview.png", label(clip.name, q)) for clip, q in qualities.items()]))
+        cells = [(clip / "fit_preview.png", label(clip.name, q)) for clip, q in qualities.items()]
+        write_picture(sheet, contact_sheet(cells)[..., ::-1], quality=88)
         draw_histograms(histograms, whole)
         return {
             "table": _table(store, talk, qualities), "preview": str(sheet), "pictures": {"histograms": str(histograms)},
@@ -122,6 +124,3 @@ def _table(store: Store, talk: str, qualities: dict[Path, Quality]) -> str:
     return "\n".join(lines)
 
 
-def _save(path: Path, picture: np.ndarray) -> None:
-    with writing(path) as temporary:
-        cv2.imwrite(str(temporary), picture, [cv2.IMWRITE_JPEG_QUALITY, 88])

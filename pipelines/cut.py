@@ -17,18 +17,19 @@ import numpy as np
 
 from configs.schema import Config, CutConfig
 from pipelines import ingest, media
-from pipelines.clips import OWN_FILES, Source, complete, write_clip
+from pipelines.clips import OWN_FILES, Source, complete, labels_of, relabel, remove_left_over, write_clip
 from pipelines.cut_look import Thumbnails, look
 from pipelines.cut_plan import Evidence, Rejected, plan_clips
+from pipelines.faults import NotNow, Unchanged, may_pass, tried
 from pipelines.media import SAMPLE_RATE, Picture, Sound
 from pipelines.person import MediapipeFinder, MediapipeMasker
 from pipelines.rejected import write_rejected
 from pipelines.store import InputRejected, Record, Store, hash_files, hash_json, write_json
 
 STAGE = "cut"
-CODE_VERSION = "2"
+CODE_VERSION = "3"
+READ = ("talk", "file", "url", "sha", "seconds", "width", "height")  # of talk.json; labels (pipelines/clips.py) apart
 PREVIEWS, PREVIEW_SIDE = 6, 256  # clips shown in the preview, pixels each
-NO_MASK = "person could not be masked"
 
 
 def cut_talk(config: Config, store: Store, talk_id: str) -> Record:
@@ -36,22 +37,40 @@ def cut_talk(config: Config, store: Store, talk_id: str) -> Record:
 
     Errors: ValueError for a talk that was never ingested.
     """
+    ingested = store.read_record(ingest.STAGE, talk_id)
+    if ingested is None:
+        raise ValueError(f"talk {talk_id!r}: expected an ingested talk, there is no record of it; run ingest first")
+    return tried(store, STAGE, talk_id, CODE_VERSION, lambda: _cut_once(config.cut, store, talk_id, ingested))
+
+
+def _cut_once(config: CutConfig, store: Store, talk_id: str, ingested: Record) -> Record:
+    """Cut unless that was done; where only the person's labels changed, they alone are written anew."""
     folder = store.talk(talk_id)
-    refusal = _refusal(store, talk_id)
-    about = refusal or (folder / "talk.json").read_text()
+    refusal = f"not cut, rejected when ingested: {ingested.reason}" if ingested.status == "rejected" else ""
+    if may_pass(ingested):
+        raise NotNow(refusal)  # the clips of before stay
+    talk = {} if refusal else json.loads((folder / "talk.json").read_text())
+    source_hash = hash_json([refusal, {k: talk.get(k) for k in READ}, config.model_dump(mode="json")])
     outputs = [folder / "clips.json", folder / "rejected.json"]
     if not _all_clips_complete(folder):
         outputs[0].unlink(missing_ok=True)  # then the work is done again
+    before = store.read_record(STAGE, talk_id)
 
     def work() -> dict[str, Any]:
+        stands = outputs[0].is_file()
         outputs[0].unlink(missing_ok=True)
         if refusal:
             shutil.rmtree(folder / "clips", ignore_errors=True)
+            outputs[1].unlink(missing_ok=True)
             raise InputRejected(refusal)
-        return _cut(config.cut, store, json.loads(about))
+        if stands and before is not None and (before.code_version, before.facts.get("source_hash")) == (CODE_VERSION, source_hash):
+            for clip in store.clips(talk_id):
+                relabel(clip, labels_of(talk))
+            _list_clips(folder)
+            return before.facts
+        return {**_cut(config, store, talk), "source_hash": source_hash}
 
-    input_hash = hash_json([about, config.cut.model_dump(mode="json")])
-    return store.once(STAGE, talk_id, CODE_VERSION, input_hash, outputs, work)
+    return store.once(STAGE, talk_id, CODE_VERSION, hash_json([source_hash, labels_of(talk)]), outputs, work)
 
 
 def find_speech(audio: Sound) -> list[tuple[float, float]]:
@@ -69,12 +88,27 @@ def find_speech(audio: Sound) -> list[tuple[float, float]]:
 
 def _cut(config: CutConfig, store: Store, talk: dict[str, Any]) -> dict[str, Any]:
     video, folder = ingest.video_path(store, talk), store.talk(talk["talk"])
+    unchanged, made = Unchanged(video), set[str]()
+    remove_left_over(folder)
     try:
-        audio = media.read_audio(video)
-        thumbnails = Thumbnails()
-        evidence = _evidence(talk, video, find_speech(audio), config, thumbnails)
+        return _cut_video(config, talk, video, folder, made)
     except media.MediaError as error:
         raise InputRejected(str(error)) from error
+    finally:  # what came of a file that changed meanwhile is worth nothing, a fault in it neither
+        try:
+            unchanged.check()
+        except (NotNow, OSError):
+            (folder / "clips.json").unlink(missing_ok=True)
+            for clip in made:
+                shutil.rmtree(folder / "clips" / clip, ignore_errors=True)
+            raise
+
+
+def _cut_video(config: CutConfig, talk: dict[str, Any], video: Path, folder: Path, made: set[str]) -> dict[str, Any]:
+    """The facts of the cut; ids of clips come into `made` as they are written."""
+    audio = media.read_audio(video)
+    thumbnails = Thumbnails()
+    evidence = _evidence(talk, video, find_speech(audio), config, thumbnails)
     planned, rejected = plan_clips(evidence, config)
     source = Source(talk, video, audio, (evidence.width, evidence.height))
     clips: dict[str, dict[str, Any]] = {}
@@ -82,9 +116,10 @@ def _cut(config: CutConfig, store: Store, talk: dict[str, Any]) -> dict[str, Any
     masker = MediapipeMasker()
     for clip in planned:
         clip_id = f"{talk['talk']}_{round(clip.start / config.fps * 1000):08d}"
+        made.add(clip_id)
         written = write_clip(folder / "clips" / clip_id, source, clip, config, masker)
-        if written is None:
-            rejected.append(Rejected(clip.start, clip.end, NO_MASK))
+        if isinstance(written, str):
+            rejected.append(Rejected(clip.start, clip.end, written))
             continue
         clips[clip_id], track = written
         if track.preview is not None and len(previews) < PREVIEWS:
@@ -103,11 +138,8 @@ def _cut(config: CutConfig, store: Store, talk: dict[str, Any]) -> dict[str, Any
         told = ", ".join(f"{reason} {seconds:g} s" for reason, seconds in reasons.items()) or "no pictures"
         raise InputRejected(f"{video.name!r}: no clip of {config.min_seconds:g} s with one person speaking: {told}")
     preview = folder / "clips_preview.png"
-    cv2.imwrite(str(preview), np.hstack(previews)[..., ::-1])
-    write_json(
-        folder / "clips.json",
-        {c: hash_files([folder / "clips" / c / name for name in OWN_FILES], folder) for c in clips},
-    )
+    media.write_picture(preview, np.hstack(previews))
+    _list_clips(folder)
     return {
         "clips": len(clips),
         "clip_seconds": round(sum(c["end"] - c["start"] for c in clips.values()), 3),
@@ -145,12 +177,10 @@ def _seek(video: Path, stretch: Rejected, evidence: Evidence, config: CutConfig)
         return None
 
 
-def _refusal(store: Store, talk_id: str) -> str:
-    """Why a talk cannot be cut at all, '' where it can."""
-    record = store.read_record(ingest.STAGE, talk_id)
-    if record is None:
-        raise ValueError(f"talk {talk_id!r}: expected an ingested talk, there is no record of it; run ingest first")
-    return f"not cut, rejected when ingested: {record.reason}" if record.status == "rejected" else ""
+def _list_clips(folder: Path) -> None:
+    """Write clips.json: id → hash of the clip's own files."""
+    clips = sorted(p for p in (folder / "clips").iterdir() if complete(p))
+    write_json(folder / "clips.json", {c.name: hash_files([c / name for name in OWN_FILES], folder) for c in clips})
 
 
 def _all_clips_complete(folder: Path) -> bool:

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from configs.schema import CutConfig
 from pipelines import media
 from pipelines.ahead import ahead
+from pipelines.cut_motion import Frozen, Jumps, blocks, in_blocks, moved
 from pipelines.cut_plan import Evidence, Stretch
 from pipelines.media import Picture
-from pipelines.person import Box, Finder, Sighting
+from pipelines.person import Finder, Sighting
 from pipelines.progress import progress
 from pipelines.rejected import shrink
 
-SHOT_WIDTH = 256  # pixels; shots are found in pictures of this width
-BLOCK = 8  # pixels of those pictures; motion is the mean change of a block
-STILL = 3.0  # grey levels that some block must change by more than most do
+SHOT_WIDTH = 256  # pixels; shots, and what stands still, are found in pictures of this width
+FROZEN_SECONDS = 1.0  # pictures that stand for longer are no motion of anybody's
 JPEG_QUALITY = 70
 
 
@@ -52,7 +52,7 @@ class Thumbnails:
 def look(
     video: Path, speech: list[tuple[float, float]], config: CutConfig, finder: Finder, thumbnails: Thumbnails | None = None
 ) -> Evidence:
-    """Shot boundaries at every frame; people `probe_fps` times a second where somebody speaks."""
+    """Shot boundaries and repeated pictures at every frame; people `probe_fps` times a second where somebody speaks."""
     from scenedetect import ContentDetector, FrameTimecode
 
     rate = float(config.fps)
@@ -62,23 +62,26 @@ def look(
     shots: set[int] = set()
     sightings: dict[int, Sighting] = {}
     before: tuple[NDArray[np.float32], Sighting] | None = None
+    jumps, frozen = Jumps(), Frozen(least=round(FROZEN_SECONDS * config.fps))
     count = height = width = 0
     for picture in progress(ahead(media.frames(video, config.fps)), f"looking through {video.name}"):
         height, width = picture.shape[:2]
         small_size = SHOT_WIDTH, max(round(SHOT_WIDTH * height / width), 1)
         small = np.ascontiguousarray(cv2.resize(picture, small_size, interpolation=cv2.INTER_AREA)[..., ::-1])
+        frozen.see(count, small)
+        jumps.see(count, small)
         cuts = detector.process_frame(FrameTimecode(count, rate), small)
         shots.update(c.frame_num for c in cuts)
         if cuts or count % step == step // 2:
             if thumbnails is not None:
                 thumbnails.keep(count, picture)
             if spoken(count):
-                grey = _blocks(small)
+                grey = blocks(small)
                 sightings[count] = _sight(finder, picture, grey, before)
                 before = grey, sightings[count]
         count += 1
     shots.update(c.frame_num for c in detector.post_process(FrameTimecode(count, rate)))
-    return Evidence(count, width, height, sorted(shots), speech, sightings)
+    return Evidence(count, width, height, sorted({*shots, *jumps.found}), speech, sightings, frozen=frozen.end(count))
 
 
 @dataclass
@@ -102,27 +105,5 @@ def _sight(finder: Finder, picture: Picture, grey: NDArray[np.float32], before: 
     if before[1].box is None and not moved(before[0], grey):  # the same slide: nobody has come
         return replace(before[1], still=True)
     sighting = finder(picture)
-    where = None if sighting.box is None else _in_blocks(sighting.box, picture.shape[1], grey.shape)
+    where = None if sighting.box is None else in_blocks(sighting.box, picture.shape[1], grey.shape)
     return replace(sighting, still=not moved(before[0], grey, where))
-
-
-def moved(before: NDArray[np.float32], after: NDArray[np.float32], where: tuple[slice, slice] | None = None) -> bool:
-    """Whether something moves between two pictures [H, W, 3] levels at blocks' size, in the part `where` of them.
-
-    Noise and a fade change all blocks alike, a person some of them.
-    """
-    change = np.abs(after - before).max(-1)
-    change = change if where is None else change[where]
-    return bool(change.size and change.max() - np.median(change) > STILL)
-
-
-def _blocks(small: Picture) -> NDArray[np.float32]:
-    height, width = small.shape[:2]
-    size = max(width // BLOCK, 1), max(height // BLOCK, 1)
-    return np.asarray(cv2.resize(small.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
-
-
-def _in_blocks(box: Box, width: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    scale = shape[1] / width
-    x0, y0, x1, y1 = (value * scale for value in box)
-    return slice(int(y0), int(np.ceil(y1))), slice(int(x0), int(np.ceil(x1)))

@@ -23,9 +23,11 @@ from pipelines.person import Box, Sighting
 
 NO_SPEECH, NO_PERSON, SEVERAL, SMALL = "no speech", "no person", "several people", "person too small"
 AUDIENCE, STILL, PARTLY = "audience", "static picture", "head beyond the picture's edge"
+FROZEN = "frozen picture"
 SHORT, NO_FACE, NO_HAND = "usable stretch too short", "face not seen", "no hand seen"
 UNDECODED = "no picture decodes"
 CROWD = 4  # faces; from this many on, it is the audience that is shown
+WHOLE_SHOT = 0.9  # share of a shot; pictures that stand for longer are a slide or a photo, not a stream that stalled
 STILL_SECONDS = 2.0  # nobody who speaks keeps still for so long; a slide or a photo does
 
 
@@ -61,6 +63,7 @@ class Evidence:
     speech: Sequence[tuple[float, float]]  # seconds, ordered, apart
     sightings: Mapping[int, Sighting]  # by frame, in order
     decoded: int | None = None  # frames that have a picture, where some at the end have none
+    frozen: Sequence[Stretch] = ()  # in order: pictures that repeat the one before them, for longer than a moment
 
 
 def plan_clips(evidence: Evidence, config: CutConfig) -> tuple[list[PlannedClip], list[Rejected]]:
@@ -75,20 +78,21 @@ def plan_clips(evidence: Evidence, config: CutConfig) -> tuple[list[PlannedClip]
     for run in _runs(reasons, shot):
         for part in _split_wandering(run, evidence, shortest):
             for piece in _split_long(part, shortest, longest, pauses(evidence.speech, config.fps)):
-                reason = f"{SHORT}: below {config.min_seconds:g} s" if len(piece) < shortest else _hidden(evidence, piece, config)
-                if reason:
-                    reasons[piece.start : piece.end] = reason
-                else:
-                    crop = crop_box(_boxes(evidence, piece), evidence.width, evidence.height, config.box_margin)
-                    clips.append(PlannedClip(piece.start, piece.end, crop))
+                good, reason = _judge(evidence, piece, shortest, config)
+                reasons[piece.start : piece.end] = reason
+                for kept in good:
+                    crop = crop_box(_boxes(evidence, kept), evidence.width, evidence.height, config.box_margin)
+                    clips.append(PlannedClip(kept.start, kept.end, crop))
     for clip in clips:
         reasons[clip.start : clip.end] = ""
-    return clips, rejected_stretches(reasons)
+    return clips, rejected_stretches(reasons, shot)
 
 
-def rejected_stretches(reasons: NDArray[Any]) -> list[Rejected]:
-    """Stretches of equal reason; '' is not rejected."""
-    edges = [0, *(np.flatnonzero(reasons[1:] != reasons[:-1]) + 1).tolist(), len(reasons)]
+def rejected_stretches(reasons: NDArray[Any], shot: NDArray[np.int64]) -> list[Rejected]:
+    """Stretches of equal reason, those that are too short each by itself; '' is not rejected."""
+    short = np.array([reason.startswith(SHORT) for reason in reasons[1:]], bool)
+    ends = (reasons[1:] != reasons[:-1]) | ((shot[1:] != shot[:-1]) & short)
+    edges = [0, *(np.flatnonzero(ends) + 1).tolist(), len(reasons)]
     return [Rejected(a, b, reasons[a]) for a, b in pairwise(edges) if a < b and reasons[a]]
 
 
@@ -113,6 +117,9 @@ def _reasons(evidence: Evidence, shot: NDArray[np.int64], config: CutConfig) -> 
     reasons = np.where(spoken, seen, NO_SPEECH).astype(object)
     for run in _runs(np.where(spoken, "", NO_SPEECH), shot):
         _forgive(reasons, sample, run, config.min_person_share)
+    for stretch, reason in _frozen(evidence, shot):
+        inside = reasons[stretch.start : stretch.end]
+        inside[(inside == "") | (inside == STILL)] = reason
     if evidence.decoded is not None:
         reasons[evidence.decoded :] = UNDECODED
     return reasons
@@ -126,7 +133,9 @@ def _seen(evidence: Evidence, shot: NDArray[np.int64], config: CutConfig) -> tup
         frames = np.flatnonzero(shot == index)
         nearest[frames] = _closest(sampled[shot[sampled] == index], frames)
     verdicts = {int(s): _verdict(evidence.sightings[int(s)], evidence.height, config) for s in sampled}
-    verdicts |= dict.fromkeys(_still(evidence, shot, config), STILL)
+    frozen = [stretch for stretch, reason in _frozen(evidence, shot) if reason == FROZEN]  # told to the frame, not by samples
+    still = [s for s in _still(evidence, shot, config) if not any(f.start <= s < f.end for f in frozen)]
+    verdicts |= dict.fromkeys(still, STILL)
     return np.array([verdicts.get(n, NO_PERSON) for n in nearest.tolist()], dtype=object), nearest
 
 
@@ -163,6 +172,38 @@ def _still(evidence: Evidence, shot: NDArray[np.int64], config: CutConfig) -> li
             row = []
         before = frame
     return found
+
+
+def _frozen(evidence: Evidence, shot: NDArray[np.int64]) -> list[tuple[Stretch, str]]:
+    """Repeated pictures with what to call them: a shot that stands from its beginning to its end was never moving."""
+    found = []
+    for stretch in evidence.frozen:
+        end = min(stretch.end, evidence.frames)
+        if stretch.start < end:
+            whole = end - stretch.start >= WHOLE_SHOT * int((shot == shot[stretch.start]).sum())
+            # the picture that is repeated may end a clip; of a photo it is no better than the rest
+            found.append((Stretch(max(stretch.start - 1, 0), end), STILL) if whole else (Stretch(stretch.start, end), FROZEN))
+    return found
+
+
+def _judge(evidence: Evidence, piece: Stretch, shortest: int, config: CutConfig) -> tuple[list[Stretch], str]:
+    """What of a piece becomes clips, and why the rest does not."""
+    if len(piece) < shortest:
+        return [], f"{SHORT}: below {config.min_seconds:g} s"
+    reason = _hidden(evidence, piece, config)
+    if not reason:
+        return [piece], ""
+    parts = _with_face(evidence, piece) if reason.startswith(NO_FACE) else []
+    return [p for p in parts if len(p) >= shortest and not _hidden(evidence, p, config)], reason
+
+
+def _with_face(evidence: Evidence, piece: Stretch) -> list[Stretch]:
+    """Parts of a piece in which no two samples in a row miss the face: who turns away may have been seen before."""
+    seen = _inside(evidence, piece)
+    middles = [(a + b) // 2 for (a, _), (b, _) in pairwise(seen)]
+    edges = [piece.start, *middles, piece.end]  # of what each sample speaks for
+    ranges = _without_gaps([s.box is not None and s.face for _, s in seen])
+    return [Stretch(edges[first], edges[last]) for first, last in ranges]
 
 
 def _hidden(evidence: Evidence, piece: Stretch, config: CutConfig) -> str:

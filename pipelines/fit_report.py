@@ -7,11 +7,15 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.overlay import DOUBTFUL
+
 
 def fit_table(summary: dict[str, Any]) -> Table:
     """The content of a summary.json (pipelines/fit_video.py) as a table; what "off" means: pipelines/fit_quality.py."""
-    speeds = ", ".join(f"{name} {value:g}" for name, value in summary["frames_per_second"].items())
-    table = Table(title=escape(summary["video"]), title_justify="left", caption=f"frames/s: {speeds}", caption_justify="left")
+    caption = "frames/s: " + ", ".join(f"{name} {value:g}" for name, value in summary["frames_per_second"].items())
+    if any(clip["confidence"] < DOUBTFUL for clip in summary["clips"].values()):
+        caption += f"\nconfidence below {DOUBTFUL:g}: arms are hidden or the fit is lost; such frames are amber in overlay.mp4"
+    table = Table(title=escape(summary["video"]), title_justify="left", caption=caption, caption_justify="left")
     table.add_column("clip", overflow="fold")
     for heading in ("seconds", "frames", "off %", "confidence", "body mm", "face mm"):
         table.add_column(heading, justify="right")

@@ -1,8 +1,9 @@
 """`speech-avatar fit`: any video → SMPL-X of every clip in it, by the same functions as the graph, without Dagster.
 
 Writes under `out`, for each clip of a talk, `<talk>/<clip>/` with `fit.npz` (the project's fit file), `emage.npz`
-(EMAGE and BEAT2 read it), `lhm/` (one JSON a frame) and `overlay.mp4`; for the talk `summary.json`. Records and
-intermediate files lie in `out/.work`, so that a second call does only what is new.
+(EMAGE and BEAT2 read it), `lhm/` (one JSON a frame) and `overlay.mp4`; for the talk `summary.json`, and what was left
+out with a picture of every stretch (`rejected.json`, `rejected_preview.png`). Records and intermediate files lie in
+`out/.work`, so that a second call does only what is new.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from pipelines.overlay import write_overlay
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json, writing
 
 STAGE = "fit_outputs"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 WORK = ".work"
+REJECTED = ("rejected.json", "rejected_preview.png")
 WRITTEN = ("fit.npz", "emage.npz", "lhm", "overlay.mp4")
 
 
@@ -57,7 +59,9 @@ def fit_video(config: Config, video: Path, out: Path, tell: Callable[[str], None
     folder = store.root.parent / talk
     facts = _usable(ingest.ingest_talk(config, store, talk)).facts
     tell(f"{video.name}: {facts['seconds']:.1f} s, {facts['width']}x{facts['height']}, {float(Fraction(facts['fps'])):.4g} frames/s")
-    cut = _usable(cut_talk(config, store, talk))
+    cut = cut_talk(config, store, talk)
+    _show_rejected(store.talk(talk), folder)
+    _usable(cut)
     tell(f"clips: {cut.facts['clips']}, {cut.facts['clip_seconds']:.1f} s; left out: {cut.facts['rejected_seconds']:.1f} s")
     fits = _usable(fit.fit_talk(config, store, talk))
     tell(f"fitted: {fits.facts['clips']}, {fits.facts['frames']} frames")
@@ -126,6 +130,16 @@ def _write_clip(config: Config, store: Store, talk: str, clip: Path, target: Pat
         store.record_path(STAGE, unit).unlink(missing_ok=True)
     inputs = [hash_file(clip / name) for name in ("fit.npz", "clip.mp4")]
     return store.once(STAGE, unit, CODE_VERSION, hash_json([str(target), inputs]), [], work)
+
+
+def _show_rejected(talk: Path, folder: Path) -> None:
+    """Copy what the cut left out, and why, to where the results lie."""
+    for name in REJECTED:
+        (folder / name).unlink(missing_ok=True)
+        if (talk / name).is_file():
+            folder.mkdir(exist_ok=True)
+            with writing(folder / name) as temporary:
+                shutil.copyfile(talk / name, temporary)
 
 
 def _summary(config: Config, store: Store, talk: str, video: Path, cut: Record, written: dict[str, Record]) -> dict[str, Any]:

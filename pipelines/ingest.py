@@ -7,15 +7,14 @@ grows, a server that is down, a full disk) is marked `try_again` in the record's
 
 from __future__ import annotations
 
-import errno
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 from configs.schema import Config, TalksConfig
 from pipelines import inbox, media
 from pipelines.downloads import DownloadFailed, fetch, folder_of
+from pipelines.faults import NotNow, Unchanged, tried
 from pipelines.inbox import Item
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json
 
@@ -24,12 +23,6 @@ CODE_VERSION = "2"
 STATES_LENGTH = ("mp4", "matroska", "avi")  # containers whose header says how long they are; others are estimates
 MISSING_SECONDS = 0.5  # a file that holds this much less than its header says is truncated
 LONGEST_GAP = 60.0  # seconds without a picture or sound; time stamps that jump further are wrong
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class NotNow(ValueError):
-    """The input cannot be used as it is now; the same input may be usable at the next run. No final judgement."""
-
 
 def discover(config: Config, store: Store) -> list[str]:
     """Talk ids of the inbox, sorted: videos, URLs, and what cannot become a talk; creates the inbox at first use.
@@ -64,37 +57,22 @@ def ingest_talk(config: Config, store: Store, talk_id: str) -> Record:
     item = _items(config, store).get(talk_id)
     if item is None:
         raise ValueError(f"talk {talk_id!r}: no video in {store.inbox} has this id; `discover` lists them")
-    start = time.perf_counter()
-    try:
+
+    def work() -> Record:
         return _refused(store, item) if item.fault else _ingest(config.talks, store, item)
-    except NotNow as error:
-        reason = str(error)
-    except DownloadFailed as error:
-        reason = f"{talk_id}: {error}"
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            reason = f"{talk_id}: expected room to write, got {error.strerror!r}; free some space in {store.root}"
-        else:
-            reason = f"{talk_id}: expected a file that can be read, got {error.strerror or error}; look at it and its disk"
-    _target(store, item).unlink(missing_ok=True)
-    seconds = time.perf_counter() - start
-    record = Record(STAGE, talk_id, CODE_VERSION, "", "rejected", reason=reason, seconds=seconds, facts={"try_again": True})
-    try:
-        store.write_record(record)
-    except OSError as error:
-        raise InputRejected(reason) from error
-    return record
+
+    return tried(store, STAGE, talk_id, CODE_VERSION, work, lambda: _target(store, item).unlink(missing_ok=True))
 
 
 def video_path(store: Store, talk: dict[str, Any]) -> Path:
-    """The video that a talk.json speaks of. Errors: InputRejected where it is gone or no longer the one ingested."""
+    """The video that a talk.json speaks of. Errors: NotNow where it is gone or no longer the one ingested."""
     name = str(talk["file"])
     path = folder_of(store, talk["talk"]) / name if talk.get("url") else store.inbox / name
     if not path.is_file():
         place = "the downloads" if talk.get("url") else f"the inbox {store.inbox}"
-        raise InputRejected(f"{name!r}: ingested before, but no longer in {place}; ingest again")
+        raise NotNow(f"{name!r}: ingested before, but no longer in {place}; ingest again")
     if hash_file(path) != talk["sha"]:
-        raise InputRejected(f"{name!r}: expected the file that was ingested, got one that has changed since; ingest again")
+        raise NotNow(f"{name!r}: expected the file that was ingested, got one that has changed since; ingest again")
     return path
 
 
@@ -119,12 +97,15 @@ def _ingest(config: TalksConfig, store: Store, item: Item) -> Record:
     source: dict[str, Any] = {}
     licence = item.row.licence if item.row is not None else ""
     if item.url:
-        download = fetch(config, folder_of(store, item.talk), item.talk, item.url)
+        try:
+            download = fetch(config, folder_of(store, item.talk), item.talk, item.url)
+        except DownloadFailed as error:
+            raise NotNow(f"{item.talk}: {error}") from error
         path, source, licence = download.path, {"url": item.url}, licence or download.licence
         name = path.name
     else:
         path, name = store.inbox / item.file, item.file
-    before = _stamp(path)
+    unchanged = Unchanged(path)
     sha = hash_file(path)
     row = item.row.model_dump() if item.row is not None else {}
     who = {
@@ -140,13 +121,11 @@ def _ingest(config: TalksConfig, store: Store, item: Item) -> Record:
         try:
             talk = {"talk": item.talk, "file": name, "sha": sha, **source, **who, **_check(path, config)}
         finally:  # a file that was written to while it was read may seem broken as well
-            if _stamp(path) != before:
-                raise NotNow(f"{path.name!r}: expected a file that is whole, got one that changed while it was read; try again")
+            unchanged.check()
         write_json(target, talk)
         return talk
 
-    if _stamp(path) != before:
-        raise NotNow(f"{path.name!r}: expected a file that is whole, got one that changed while it was read; try again")
+    unchanged.check()
     inputs = [name, sha, source, who, config.min_side, config.max_megapixels]
     return store.once(STAGE, item.talk, CODE_VERSION, hash_json(inputs), [target], work)
 
@@ -202,12 +181,6 @@ def _check(path: Path, config: TalksConfig) -> dict[str, Any]:
         "video_tracks": info.video_tracks,
         "audio_tracks": info.audio_tracks,
     }
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    """Differs after every write to the file and after every other file in its place."""
-    stat = path.stat()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _json(value: Any) -> str:

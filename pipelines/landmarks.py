@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.ahead import ahead
 from pipelines.store import writing
 
 POSE_POINTS, HAND_POINTS, FACE_POINTS = 33, 21, 478
@@ -74,7 +75,7 @@ def detect(frames: Iterable[np.ndarray], fps: Fraction) -> Landmarks:
     size = (0, 0)
     options = {"model_complexity": 1, "refine_face_landmarks": True, "smooth_landmarks": True}
     with _solutions().holistic.Holistic(**options) as holistic:
-        for frame in frames:
+        for frame in ahead(frames):
             size = frame.shape[1], frame.shape[0]
             rows.append(_row(holistic.process(np.ascontiguousarray(frame)), *size))
     if not rows:

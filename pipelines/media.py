@@ -17,6 +17,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from pipelines.media_open import (
@@ -32,11 +33,11 @@ from pipelines.media_open import (
     video_stream,
 )
 from pipelines.media_probe import MediaInfo, Survey, measure, probe, sounds, survey
-from pipelines.media_write import SAMPLE_RATE, write_video, write_wav
+from pipelines.media_write import SAMPLE_RATE, write_picture, write_video, write_wav
 
 __all__ = [
     "SAMPLE_RATE", "MediaError", "MediaInfo", "Picture", "Sound", "Survey", "frames", "measure", "probe", "read_audio",
-    "sounds", "survey", "write_video", "write_wav",
+    "sounds", "survey", "write_picture", "write_video", "write_wav",
 ]  # fmt: skip
 
 Picture = NDArray[np.uint8]  # [H, W, 3]
@@ -59,11 +60,12 @@ def frames(path: str | Path, fps: Fraction | None = None, start: float = 0.0, en
         if stream is None:
             raise MediaError(f"{name_of(path)}: expected video, the file has none")
         size: tuple[int, int] | None = None
+        converter = VideoReformatter()  # one for all: making one costs as much as decoding a picture
         shown = _shown(container, stream, start)
         chosen = _own(shown, start, end) if fps is None else _constant(shown, Fraction(fps), start, end)
         for frame, repeat in chosen:
             size = size or displayed_size(frame, stream)
-            picture = _rgb(frame, size)
+            picture = _rgb(converter, frame, size)
             for _ in range(repeat):
                 yield picture
         if size is None and start == 0.0 and (end is None or end > 0):
@@ -181,9 +183,9 @@ def _constant(shown: Iterator[tuple[float, float, Any]], fps: Fraction, start: f
         yield current, repeat
 
 
-def _rgb(frame: Any, size: tuple[int, int]) -> Picture:
+def _rgb(converter: VideoReformatter, frame: Any, size: tuple[int, int]) -> Picture:
     unspecified_hd = frame.colorspace == 2 and frame.height >= HD_HEIGHT
-    converted = frame.reformat(*size, format="rgb24", src_colorspace="ITU709" if unspecified_hd else None)
+    converted = converter.reformat(frame, *size, format="rgb24", src_colorspace=Colorspace.ITU709 if unspecified_hd else None)
     picture = np.rot90(converted.to_ndarray(), round(frame.rotation / 90) % 4)
     return np.ascontiguousarray(picture)
 

@@ -1,4 +1,4 @@
-"""Writing of mp4 and wav files: same input, same bytes; a file appears complete or not at all.
+"""Writing of mp4, wav and picture files: same input, same bytes; a file appears complete or not at all.
 
 Use it through `pipelines.media`, which also states the conventions of time, pictures and sound.
 """
@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from pipelines.media_open import MediaError, audio_stream, opened, video_stream
@@ -45,6 +47,7 @@ def write_video(
     with writing(Path(path)) as temporary, av.open(f"file:{temporary}", "w", format="mp4", options=flags) as container:
         video: Any = None
         shape: tuple[int, ...] = ()
+        converter = VideoReformatter()
         sound = _SoundWriter(container, audio, sample_rate, sound_bits) if audio is not None else None
         for picture in pictures:
             if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
@@ -57,7 +60,7 @@ def write_video(
             if shape[0] % 2 or shape[1] % 2:
                 picture = np.pad(picture, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
+            frame = converter.reformat(frame, format="yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG)
             frame.pts, frame.time_base = count, 1 / fps
             container.mux(video.encode(frame))
             count += 1
@@ -78,6 +81,15 @@ def write_wav(path: str | Path, audio: NDArray[np.float32], sample_rate: int = S
         file.setsampwidth(2)
         file.setframerate(sample_rate)
         file.writeframes(np.round(np.clip(audio, -1, 1) * 32767).astype("<i2").tobytes())
+
+
+def write_picture(path: str | Path, picture: NDArray[np.uint8], quality: int = 90) -> None:
+    """Write [H, W, 3] uint8 RGB in the format of the name's ending; `quality` 0..100 counts for JPEG."""
+    target = Path(path)
+    done, packed = cv2.imencode(target.suffix, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done, f"{target.name}: could not be packed"
+    with writing(target) as temporary:
+        temporary.write_bytes(packed.tobytes())
 
 
 def join_tracks(sources: Sequence[Path], target: Path) -> None:

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from pipelines.cut_plan import Rejected
-from pipelines.media import Picture
-from pipelines.store import write_json, writing
+from pipelines.media import Picture, write_picture
+from pipelines.store import write_json
 
 WIDTH = 160  # pixels of a small picture
 COLUMNS = 8
@@ -38,10 +38,7 @@ def write_rejected(
     sheet = folder / "rejected_preview.png"
     sheet.unlink(missing_ok=True)
     if ordered:
-        with writing(sheet) as temporary:
-            done, packed = cv2.imencode(".png", draw_sheet([_tile(s, fps, picture_at(s)) for s in ordered])[..., ::-1])
-            assert done, f"{sheet.name}: could not be packed"
-            temporary.write_bytes(packed.tobytes())
+        write_picture(sheet, draw_sheet([_tile(s, fps, picture_at(s)) for s in ordered]))
     write_json(folder / "rejected.json", rows)
     return {reason: round(float(total), 3) for reason, total in seconds.items()}
 

@@ -223,7 +223,7 @@ def test_a_person_that_cannot_be_masked_is_rejected(config, store, green_person,
     media.write_video(store.inbox / "a.mp4", [figure(i / 25) for i in range(75)], RATE, speech(3.0))
     talk, record = cut_file(config, store, "a.mp4")
     assert record.status == "rejected"
-    assert cut.NO_MASK in record.reason
+    assert clips.NO_MASK in record.reason
     assert_covers(covered(store, talk), 3.0)
 
 

@@ -92,7 +92,7 @@ def test_a_photo_is_no_speaker_but_a_moment_of_stillness_is():
 
 
 def test_face_and_hand_must_be_seen_for_a_share_of_a_clip():
-    seen = lambda t: Sighting(HERE.box, 1, 0.9, face=t < 3, hands=int(t < 2))  # noqa: E731
+    seen = lambda t: Sighting(HERE.box, 1, 0.9, face=round(2 * t) % 2 == 0, hands=int(t < 2))  # noqa: E731
     talk = evidence(6.0, seen=seen)
     kept = lambda **settings: len(plan_clips(talk, CutConfig(**settings))[0])  # noqa: E731
     assert kept(min_face_share=0.4, min_hand_share=0.3) == 1
@@ -202,3 +202,19 @@ def test_crops_hold_the_person(box, size, crop):
 def test_crops_are_not_widened_by_a_lone_outlier():
     steady = [(600.0, 200.0, 760.0, 600.0)] * 19
     assert crop_box([*steady, (0.0, 0.0, 1280.0, 720.0)], 1280, 720, 0.15) == crop_box(steady, 1280, 720, 0.15)
+
+
+def test_each_take_that_is_too_short_is_told_by_itself():
+    """Three shots of a second and a half: not one stretch of four and a half that is 'below 2 s'."""
+    _, rejected = plan_clips(evidence(4.5, shots=(38, 75)), CONFIG)
+    assert [(r.start, r.end) for r in rejected] == [(0, 38), (38, 75), (75, 112)]
+    assert all(r.reason.startswith(SHORT) for r in rejected)
+
+
+def test_a_face_that_turns_away_costs_the_time_it_is_away():
+    away = dataclasses.replace(HERE, face=False)
+    clips, rejected = plan_clips(evidence(6.0, seen=lambda t: HERE if t < 2.5 else away), CONFIG)
+    assert spans(clips) == [(0.0, 2.4)]
+    assert [(r.start / 25, r.end / 25, r.reason.startswith(NO_FACE)) for r in rejected] == [(2.4, 6.0, True)]
+    clips, rejected = plan_clips(evidence(6.0, seen=lambda t: HERE if t < 1.5 else away), CONFIG)
+    assert (clips, spans(rejected)) == ([], [(0.0, 6.0)])  # what is left is too short

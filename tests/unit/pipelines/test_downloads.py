@@ -315,3 +315,72 @@ def test_pictures_and_sound_that_come_apart_are_joined(config, store, site, talk
     sound, expected = media.read_audio(video), media.read_audio(whole)
     np.testing.assert_allclose(sound[: len(expected)], expected, atol=1e-3)
     assert sorted(p.name for p in video.parent.iterdir()) == ["download.json", "t.mkv"]
+
+
+def segment(path, height: int) -> bytes:
+    """A transport stream of that height."""
+    pictures = np.random.default_rng(0).integers(0, 255, (30, height // 8, height // 4, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+    media.write_video(path.with_suffix(".mp4"), pictures, Fraction(25), np.zeros(19200, np.float32))
+    with av.open(str(path.with_suffix(".mp4"))) as source, av.open(str(path), "w", format="mpegts") as target:
+        copies = {s.index: target.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                target.mux(packet)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(("preferred", "taken"), [(144, 144), (240, 144), (288, 288), (1080, 432)])
+def test_of_several_heights_the_best_up_to_the_preferred_one_is_taken(config, store, site, tmp_path, preferred, taken):
+    site.kind, lines = "application/vnd.apple.mpegurl", ["#EXTM3U"]
+    for height in (288, 144, 432):
+        site.files[f"/{height}.ts"] = segment(tmp_path / f"{height}.ts", height)
+        site.files[f"/{height}.m3u8"] = b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.2,\n%d.ts\n#EXT-X-ENDLIST\n" % height
+        lines += [f'#EXT-X-STREAM-INF:BANDWIDTH={1000 * height},RESOLUTION={2 * height}x{height}', f"{height}.m3u8"]
+    site.files["/talk.m3u8"] = "\n".join(lines).encode()
+    video = get(config, store, f"{site.address}/talk.m3u8", download_height=preferred).path
+    assert media.probe(video).height == taken
+    assert len(list(media.frames(video))) == 30
+
+
+PAGES = {
+    "one video": (b'<html><title>A talk</title><video src="/a.mp4" type="video/mp4"></video></html>', ""),
+    "two videos": (b'<html><video src="/a.mp4" type="video/mp4"></video><video src="/b.mp4" type="video/mp4"></video></html>',
+                   "one video, got a list of 2; give each a row"),
+    "a feed": (b'<?xml version="1.0"?><rss version="2.0"><channel><title>Talks</title><item><title>1</title><link>/a.mp4</link></item>'
+               b"<item><title>2</title><link>/b.mp4</link></item></channel></rss>", "one video, got a list of 2"),
+    "nothing": (b"<html><p>No talk here</p></html>", "a page in which yt-dlp finds none"),
+    "a file of the disk": (b'<html><video src="file:///etc/passwd" type="video/mp4"></video></html>', "expected a video"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_a_page_gives_its_one_video_or_a_reason(config, store, site, talk, kind):
+    page, reason = PAGES[kind]
+    site.kind = "text/html"
+    site.files |= {"/page": page, "/a.mp4": talk, "/b.mp4": talk}
+    if not reason:
+        done = get(config, store, f"{site.address}/page")
+        assert (done.path.read_bytes(), done.file) == (talk, "t.mp4")
+        return
+    with pytest.raises(DownloadFailed, match=reason) as caught:
+        get(config, store, f"{site.address}/page")
+    assert "\n" not in str(caught.value)
+
+
+def test_any_name_in_a_url_becomes_a_plain_file(config, store, site, talk):
+    """Names that lead elsewhere, that shells or formats would read, that are not ASCII, and two that end alike."""
+    names = ["../../up.mp4", 'it\'s "one".mp4', "%(id)s $HOME.mp4", "a\nb.mp4", "東京.mp4", "-o.mp4"]
+    names += ["x/one.mp4", "y/one.mp4", "q.mp4?v=1", "q.mp4?v=2"]
+    encoded = [name if "?" in name else "".join(f"%{byte:02X}" for byte in name.encode()) for name in names]
+    site.files |= {f"/{unquote(name).partition('?')[0]}": talk for name in encoded}
+    (store.inbox / "talks.csv").write_text("url\n" + "".join(f"{site.address}/{name}\n" for name in encoded))
+    records = {name: ingest.ingest_talk(config, store, name) for name in ingest.discover(config, store)}
+    assert len(records) == len(names)
+    for name, record in records.items():
+        assert record.status == "ok", record.reason
+        assert name.isascii()
+        path = ingest.video_path(store, record.facts)
+        assert path.parent == folder_of(store, name)
+        assert path.name == f"{name}.mp4"
+    assert not (store.root / "up.mp4").exists()

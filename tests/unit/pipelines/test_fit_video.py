@@ -49,6 +49,7 @@ def stages(monkeypatch):
             clip.mkdir(parents=True, exist_ok=True)
             media.write_video(clip / "clip.mp4", np.full((FRAMES, SIDE, SIDE, 3), 90, np.uint8), RATE, sound)
             media.write_wav(clip / "audio.wav", sound)
+            write_json(clip.parents[1] / "rejected.json", [{"start": 0.2, "end": 1.2, "reason": "no speech", "picture": 0}])
             write_json(clip / "clip.json", {"start": 0.0, "end": 0.2, "fps": str(RATE), "frames": FRAMES})
             return {"clips": 1, "clip_seconds": 0.2, "rejected_seconds": 1.0, "rejected": {"no speech": 1.0}}
 
@@ -106,6 +107,7 @@ def test_any_path_gives_every_file_and_a_second_call_does_nothing(tmp_path, stag
     assert len(load_lhm(clip / "lhm")[0].transl) == FRAMES
     assert json.loads((result.folder / "summary.json").read_text()) == result.facts
     assert result.facts["rejected_seconds"] == {"no speech": 1.0}
+    assert json.loads((result.folder / "rejected.json").read_text())[0]["reason"] == "no speech"
     assert result.facts["clips"][name]["reprojection_percent"] == 1.5
     assert not (tmp_path / "other").exists()
 
@@ -172,9 +174,9 @@ def test_reprojection_is_a_share_of_the_person(fitted):
     points = seen[..., :2] / seen[..., 2:]
     weights = torch.ones(points.shape[:2])
     weights[1] = 0
-    off = reprojection(fitted.body, fitted.layout, fit, SimpleNamespace(points=points, weights=weights))
+    side = torch.full((FRAMES,), 200.0)
+    off = reprojection(fitted.body, fitted.layout, fit, SimpleNamespace(points=points, weights=weights), side)
     assert off[0] < 1e-5
     assert off[1].isnan(), "nobody was seen there"
-    side = (points[0].amax(0) - points[0].amin(0)).max()
-    moved = SimpleNamespace(points=points + torch.tensor([0.1 * side, 0.0]), weights=weights)
-    assert torch.allclose(reprojection(fitted.body, fitted.layout, fit, moved)[[0, 2]], torch.tensor(0.1), atol=1e-4)
+    moved = SimpleNamespace(points=points + torch.tensor([20.0, 0.0]), weights=weights)
+    assert torch.allclose(reprojection(fitted.body, fitted.layout, fit, moved, side)[[0, 2]], torch.tensor(0.1), atol=1e-4)

@@ -74,7 +74,8 @@ def prepare(name):
     shutil.copytree(inbox, root / name / "inbox")
 
 prepare("first"), prepare("calm")
-seconds = max(whole("first"), whole("calm"))
+whole("first")  # longer than all others: libraries are read
+seconds = whole("calm")
 results = {"calm": outcome("calm"), "first": outcome("first"), "seconds": seconds, "killed": []}
 chance = random.Random(7)
 for number in range(kills):

@@ -135,6 +135,20 @@ def test_a_speaker_is_never_in_both_splits():
     assert list(refused) == ["a/0"]
 
 
+def test_a_video_under_a_second_name_is_packed_once(corpus):
+    """It would have a speaker of its own, perhaps in the other split."""
+    config, store = corpus
+    about = json.loads((store.talk("speaker15_talk") / "talk.json").read_text())
+    shutil.copytree(store.talk("speaker15_talk") / "clips", store.talk("again") / "clips")
+    for talk in ("speaker15_talk", "again"):
+        (store.talk(talk) / "talk.json").write_text(json.dumps({**about, "sha": "5"}))
+    write_talk_shards(config, store)
+    manifest = read_manifest(store, "talks")
+    assert manifest["samples"] == 2
+    assert {row["id"].split("/")[0] for row in manifest["left_out"]} == {"speaker15_talk"}  # "again" comes first
+    assert "expected each video once, got that of talk 'again' again; remove one" in manifest["left_out"][0]["reason"]
+
+
 def test_features_of_another_encoder_do_not_mix(corpus):
     config, store = corpus
     for number in (1, 2):

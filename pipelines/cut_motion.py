@@ -1,0 +1,117 @@
+"""How the pictures of a talk follow each other: what stands still (slides and photos, streams that froze), and what jumps.
+
+Pictures are small ones, uint8 or float [H, W, 3] levels.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.cut_plan import Stretch
+from pipelines.media import Picture
+from pipelines.person import Box
+
+BLOCK = 8  # pixels; motion is the mean change of a block
+STILL = 3.0  # grey levels that some block must change by more than most do
+SAME = 4  # grey levels that no pixel of a repeated picture changes by: what encoders still mend in it
+JUMP, SHARP, AROUND = 2.5, 2.5, 2  # a cut changes by so many levels, and so much more than so many pictures either side
+REPEATED = 0.05  # levels, mean change below which a picture is the one before it
+GROUP = 3  # encoders code every second or third picture more coarsely; alike are those of the same quality
+PULSE = 12  # or by this much in a single picture: a key picture, coded anew. Someone who speaks changes by 20 and more
+
+
+@dataclass
+class Frozen:
+    """Finds pictures that repeat the one before: a stream that stalls, a webcam that hangs. Give it every picture, in order."""
+
+    stretches: list[Stretch] = field(default_factory=list)  # of repeats, longer than a moment
+    least: int = 25  # repeats
+    first: Picture = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))  # the picture that stands
+    last: deque[Picture] = field(default_factory=lambda: deque(maxlen=GROUP))  # newest first
+    repeats: int = 0
+    steady: bool = False  # whether the last picture was the same as one shortly before it
+
+    def see(self, frame: int, picture: Picture) -> None:
+        alike = bool(self.last) and picture.shape == self.last[0].shape
+        steady = alike and any(_largest(picture, before) <= SAME for before in self.last)
+        if alike and (steady or self.steady) and _largest(picture, self.first) <= PULSE:
+            self.repeats += 1
+        else:
+            self._end(frame)
+            self.first = picture
+        self.steady = steady
+        self.last.appendleft(picture)
+
+    def end(self, frame: int) -> list[Stretch]:
+        """All stretches; `frame` is one past the last."""
+        self._end(frame)
+        return self.stretches
+
+    def _end(self, frame: int) -> None:
+        if self.repeats > self.least:
+            self.stretches.append(Stretch(frame - self.repeats, frame))
+        self.repeats = 0
+
+
+@dataclass
+class Jumps:
+    """Finds cuts between pictures that are much alike: before the same wall, or of one person with seconds left out.
+
+    There a picture differs from the one before it by far more than its neighbours do. Give it every picture, in order;
+    repeated ones do not count.
+    """
+
+    found: list[int] = field(default_factory=list)  # first frames after a cut
+    last: Picture | None = None
+    changes: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=2 * AROUND + 1))  # frame, levels
+
+    def see(self, frame: int, picture: Picture) -> None:
+        if self.last is not None and picture.shape == self.last.shape:
+            change = float(np.mean(cv2.mean(cv2.absdiff(picture, self.last))[:3]))
+            if change > REPEATED:
+                self.changes.append((frame, change))
+                self._judge()
+        self.last = picture
+
+    def _judge(self) -> None:
+        """The middle one of the changes kept."""
+        if len(self.changes) < 2 * AROUND + 1:
+            return
+        frame, change = self.changes[AROUND]
+        others = max(value for other, value in self.changes if other != frame)
+        if change > max(JUMP, SHARP * others):
+            self.found.append(frame)
+
+
+def blocks(small: Picture) -> NDArray[np.float32]:
+    """A small picture at blocks' size."""
+    height, width = small.shape[:2]
+    size = max(width // BLOCK, 1), max(height // BLOCK, 1)
+    return np.asarray(cv2.resize(small.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def in_blocks(box: Box, width: int, shape: Sequence[int]) -> tuple[slice, slice]:
+    """Where a box of a picture of that width lies in its blocks."""
+    scale = shape[1] / width
+    x0, y0, x1, y1 = (value * scale for value in box)
+    return slice(int(y0), int(np.ceil(y1))), slice(int(x0), int(np.ceil(x1)))
+
+
+def moved(before: NDArray[np.float32], after: NDArray[np.float32], where: tuple[slice, slice] | None = None) -> bool:
+    """Whether something moves between two pictures [H, W, 3] at blocks' size, in the part `where` of them.
+
+    Noise and a fade change all blocks alike, a person some of them.
+    """
+    change = np.abs(after - before).max(-1)
+    change = change if where is None else change[where]
+    return bool(change.size and change.max() - np.median(change) > STILL)
+
+
+def _largest(a: Picture, b: Picture) -> int:
+    return int(cv2.absdiff(a, b).max())
