@@ -178,9 +178,6 @@ class TrainConfig(Section):
     steps: int = Field(400, description="optimiser steps", ge=1)
     batch: int = Field(2, description="samples per process and step")
     views: int = Field(2, description="pictures rendered per sample: the input view and novel ones (stage 1)")
-    windows: int = Field(8, description="stretches of speech learned per reference picture; one of them is rendered (stage 2)", ge=1)
-    pixel_frames: int = Field(1, description="frames of the rendered stretch that are drawn for the pixel loss (stage 2)")
-    motion_steps: int = Field(0, description="first steps that learn motion alone, with no picture drawn (stage 2)", ge=0)
     render_size: int = Field(128, description="side of the rendered pictures, pixels")
     learning_rate: float = Field(4e-4, description="AdamW step size")
     warmup: int = Field(20, description="steps of linear warm-up")
@@ -191,6 +188,13 @@ class TrainConfig(Section):
     deepspeed: str = Field("configs/deepspeed/cpu.json", description="DeepSpeed configuration file")
     rasterizer: Literal["auto", "torch", "numba", "gsplat", "diff_gaussian_rasterization"] = Field("auto", description="'auto': gsplat on CUDA, numba on a CPU")
     loss: LossConfig = LossConfig()
+
+
+class Stage2TrainConfig(TrainConfig):
+    windows: int = Field(8, description="windows of motion without pictures learned beside each sample with pictures", ge=1)
+    draws: int = Field(4, description="draws of noise that each chunk of a window is learned from", ge=1)
+    pixel_frames: int = Field(1, description="frames of a sample that are drawn for the pixel loss", ge=1)
+    motion_steps: int = Field(0, description="first steps that learn motion alone, with no picture drawn", ge=0)
 
 
 class EvaluationConfig(Section):
@@ -232,7 +236,7 @@ class Config(Section):
     stage1: Stage1Config = Stage1Config()
     stage1_training: TrainConfig = TrainConfig()
     stage2: Stage2Config = Stage2Config()
-    stage2_training: TrainConfig = TrainConfig()
+    stage2_training: Stage2TrainConfig = Stage2TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     baseline: BaselineConfig = BaselineConfig()
     speak: SpeakConfig = SpeakConfig()

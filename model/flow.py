@@ -17,9 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.schema import Stage2Config
+from model.geometry import full_precision
 from model.layers import Attention, RMSNorm, SwiGLU
 from model.motion_space import MotionSpace, Still
 from model.motion_spline import CHUNK, NEW, PAST, SEED, SPAN, TAIL, Surprises, chunked, knot_matrix
+from model.types import TensorGroup
 
 SMALL = 0.005  # radians or metres; channels that vary less count for little
 STYLE_DROPPED = 0.5  # share of training windows whose style is hidden: at work there is mostly none
@@ -30,7 +32,7 @@ FREQUENCIES = 32
 
 
 @dataclass(frozen=True)
-class Windows:
+class Windows(TensorGroup):
     """Training windows: T = K · CHUNK frames with what is round them."""
 
     audio: Tensor  # [B, reach before + T + look_ahead, A]
@@ -46,10 +48,14 @@ class Windows:
 class Drawn:
     """What the network says of training windows."""
 
-    losses: dict[str, Tensor]  # unreduced
+    losses: dict[str, Tensor]  # [B, …] unreduced
     knots: Tensor  # [B, K, SPAN, C] with the clean estimates of each chunk's new ones
     mouth: Tensor  # [B, T, M] residuals to the reference
     heard: Tensor  # [B, T, w]
+
+    def __getitem__(self, rows: slice) -> Drawn:
+        losses = {name: value[rows] for name, value in self.losses.items()}
+        return Drawn(losses, self.knots[rows], self.mouth[rows], self.heard[rows])
 
 
 @dataclass
@@ -115,7 +121,8 @@ class Generator(nn.Module):
     def learn(self, windows: Windows, draws: int) -> Drawn:
         """Losses and clean estimates of windows; chance comes from torch's generator of the device."""
         audio, batch = windows.audio, len(windows.audio)
-        knots = self.knot_matrix @ (windows.motion - windows.origin[:, None])
+        with full_precision(audio):
+            knots = self.knot_matrix @ (windows.motion - windows.origin[:, None])
         past, new = chunked(knots[:, 3 : 3 + PAST + NEW * (self.config.window // CHUNK)])
         target = self.surprises.whiten(new, past)
         heard = self.hear(audio)

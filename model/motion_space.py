@@ -78,12 +78,12 @@ class MotionSpace(nn.Module):
     # --- motion → channels
 
     def encode(self, params: SmplxParams) -> tuple[Tensor, Tensor]:
-        """A clip [T] → flow channels [T, C] (its root against the clip's mean root) and mouth channels [T, M]."""
+        """Clips [..., T] → flow channels [..., T, C] (the root against the clip's mean root) and mouth channels [..., T, M]."""
         with full_precision(params.transl):
             rotations = roma.rotvec_to_rotmat(params.full_pose.float())
-            middle = roma.special_procrustes(rotations[:, 0].mean(0))
-            turn = roma.rotmat_to_rotvec(middle.mT @ rotations[:, 0])
-            shift = (params.transl - params.transl.mean(0)).float() @ middle
+            middle = roma.special_procrustes(rotations[..., 0, :, :].mean(-3))
+            turn = roma.rotmat_to_rotvec(middle[..., None, :, :].mT @ rotations[..., 0, :, :])
+            shift = (params.transl - params.transl.mean(-2, keepdim=True)).float() @ middle
             raw = torch.cat([turn, shift, self._logs(rotations), params.expression[..., list(self.rest)].float()], -1)
             return raw @ self.axes.mT, self._mouth(params)
 

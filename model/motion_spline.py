@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from model.geometry import full_precision
+
 CHUNK, SPACING = 8, 2  # frames
 NEW = CHUNK // SPACING  # knots that a chunk adds
 SPAN = NEW + 3  # knots that a chunk's frames depend on
@@ -61,19 +63,23 @@ class Surprises(nn.Module):
         self.register_buffer("to_frames", spline_matrix(CHUNK).float(), persistent=False)
 
     def foretold(self, past: Tensor) -> Tensor:  # [..., PAST, C] → [..., NEW, C]
-        return torch.einsum("cnp,...pc->...nc", self.predictor, past)
+        with full_precision(past):
+            return torch.einsum("cnp,...pc->...nc", self.predictor, past)
 
     def whiten(self, new: Tensor, past: Tensor) -> Tensor:  # [..., NEW, C], [..., PAST, C] → [..., NEW, C]
-        z = torch.einsum("cnm,...mc->...nc", self.inverse, new - self.foretold(past))
-        return torch.asinh(COMPANDING * z) * self.gain.mT
+        with full_precision(past):
+            z = torch.einsum("cnm,...mc->...nc", self.inverse, new - self.foretold(past))
+            return torch.asinh(COMPANDING * z) * self.gain.mT
 
     def colour(self, surprise: Tensor, past: Tensor) -> Tensor:
         """The inverse of `whiten`."""
-        z = torch.sinh((surprise / self.gain.mT).clamp(-6, 6)) / COMPANDING
-        return self.foretold(past) + torch.einsum("cnm,...mc->...nc", self.spread, z)
+        with full_precision(past):
+            z = torch.sinh((surprise / self.gain.mT).clamp(-6, 6)) / COMPANDING
+            return self.foretold(past) + torch.einsum("cnm,...mc->...nc", self.spread, z)
 
     def frames(self, knots: Tensor) -> Tensor:  # [..., SPAN, C] → [..., CHUNK, C]
-        return self.to_frames @ knots
+        with full_precision(knots):
+            return self.to_frames @ knots
 
     @torch.no_grad()
     def fit(self, knots: Tensor) -> None:

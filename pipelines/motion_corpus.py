@@ -8,8 +8,7 @@ channels, A audio features, B batch, T frames of a window.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,9 +18,11 @@ from model.flow import Generator, Windows
 from model.motion_space import ROOT, MotionSpace, Still
 from model.motion_spline import SEED, TAIL
 from model.types import TensorGroup
-from pipelines.datasets import FROM_REFERENCE, Draw
+from pipelines.datasets import Draw
 from pipelines.motion_shards import MotionClip
 
+FROM_REFERENCE = 0.2  # share of windows that begin at their reference after standing still, as a talk does
+FITTED = 150  # clips that constants are fitted to, at most
 NOISY, QUIETEST, LOUDEST = 0.3, -4.0, -1.5  # share of windows with another's sound mixed in; how loud, in natural log
 
 
@@ -39,7 +40,8 @@ class MotionCorpus(TensorGroup):
 
     @classmethod
     def of(cls, clips: list[MotionClip], space: MotionSpace) -> MotionCorpus:
-        encoded = [space.encode(c.params) for c in clips]
+        device = space.mean.device
+        encoded = [space.encode(c.params.to(device)) for c in clips]
         counts = torch.tensor([len(m) for m, _ in encoded])
         styles = [style_of(m, space) for m, _ in encoded]
         groups: dict[str, list[int]] = {}
@@ -47,7 +49,7 @@ class MotionCorpus(TensorGroup):
             groups.setdefault(clip.group, []).append(index)
         others = [[j for j in groups[c.group] if j != i] or [i] for i, c in enumerate(clips)]
         return cls(
-            torch.cat([m for m, _ in encoded]), torch.cat([m for _, m in encoded]), torch.cat([c.features for c in clips]).half(),
+            torch.cat([m for m, _ in encoded]), torch.cat([m for _, m in encoded]), torch.cat([c.features.half() for c in clips]),
             torch.cat([c.confidence for c in clips]).half(), torch.stack([torch.stack([styles[j] for j in o]).mean(0) for o in others]),
             counts.cumsum(0) - counts, counts,
         )  # fmt: skip
@@ -130,13 +132,8 @@ def _with_noise(audio: Tensor, chance: Tensor) -> Tensor:
     return torch.cat([mixed + louder, audio[..., BANDS + 1 :]], -1)
 
 
-def fit_generator(generator: Generator, clips: list[MotionClip]) -> MotionCorpus:
-    """Set the generator's constants by clips and return these as a corpus."""
-    generator.space.fit([c.params for c in clips])
-    corpus = MotionCorpus.of(clips, generator.space)
-    generator.fit([(corpus.motion[s : s + n], corpus.audio[s : s + n]) for s, n in zip(corpus.start.tolist(), corpus.count.tolist(), strict=True)])
-    return corpus
-
-
-def moved(windows: Windows, **changes: Any) -> Windows:
-    return replace(windows, **changes)
+def fit_generator(generator: Generator, clips: list[MotionClip]) -> None:
+    """Set the generator's constants by clips; where there are many, by some of them."""
+    some = clips[:: -(-len(clips) // FITTED)]
+    generator.space.fit([c.params for c in some])
+    generator.fit([(generator.space.encode(c.params)[0], c.features) for c in some])
