@@ -256,26 +256,28 @@ class Hearing(nn.Module):
     def __init__(self, audio_dim: int, width: int, look_ahead: int):
         super().__init__()
         self.read = nn.Linear(audio_dim, width)
-        self.layers, self.crops, ahead = nn.ModuleList(), [], look_ahead
+        self.norms, self.mixes, ahead = nn.ModuleList(), nn.ModuleList(), look_ahead
+        self.crops: list[tuple[int, int, int]] = []
         for kernel, dilation in HEARING:
             reach = (kernel - 1) * dilation
             after = min(ahead, reach // 2)
             ahead -= after
             self.crops.append((kernel, dilation, reach - after))
-            self.layers.append(nn.ModuleList([RMSNorm(width), nn.Linear(kernel * width, width)]))
+            self.norms.append(RMSNorm(width))
+            self.mixes.append(nn.Linear(kernel * width, width))
         if ahead:
             raise ValueError(f"stage 2: look_ahead must be {look_ahead - ahead} frames or less, got {look_ahead}")
-        self.norm = RMSNorm(width)
+        self.last_norm = RMSNorm(width)
         self.before = sum((k - 1) * d for k, d in HEARING) - look_ahead
 
     def forward(self, audio: Tensor) -> Tensor:
         x = self.read(audio.to(self.read.weight.dtype))
-        for (kernel, dilation, before), (norm, mix) in zip(self.crops, self.layers, strict=True):  # type: ignore[misc]
+        for (kernel, dilation, before), norm, mix in zip(self.crops, self.norms, self.mixes, strict=True):
             length = x.shape[1] - (kernel - 1) * dilation
             seen = norm(x)
             near = torch.cat([seen[:, i * dilation : i * dilation + length] for i in range(kernel)], -1)
             x = x[:, before : before + length] + F.gelu(mix(near))
-        return self.norm(x)
+        return self.last_norm(x)
 
 
 class CausalBlock(nn.Module):

@@ -65,7 +65,7 @@ def least_openings(opening: Values, spans: Sequence[tuple[float, float]], fps: f
     out = np.full(len(spans), np.nan)
     for index, (start, end) in enumerate(spans):
         first, last = int((start - around) * fps), int((end + around) * fps) + 1
-        if 0 <= first and last <= len(x):
+        if first >= 0 and last <= len(x):
             out[index] = x[first : max(last, first + 1)].min()
     return out
 

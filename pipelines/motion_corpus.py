@@ -101,7 +101,8 @@ def draw_windows(counts: np.ndarray, window: int, rng: np.random.Generator, batc
     begin = np.minimum(SEED + (rng.random(batch) * room[clip]).astype(np.int64), np.maximum(counts[clip] - window, 0))
     reference = (rng.random(batch) * counts[clip]).astype(np.int64)
     reference = np.where(rng.random(batch) < FROM_REFERENCE, begin, reference)
-    return DrawnWindows(*(torch.from_numpy(x) for x in (clip, begin, reference)), torch.from_numpy(rng.random((batch, 4), np.float32)))
+    chance = rng.random((batch, 4), np.float32)
+    return DrawnWindows(*(torch.from_numpy(x) for x in (clip, begin, reference, chance)))
 
 
 class MotionWindows:

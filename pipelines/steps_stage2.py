@@ -67,8 +67,8 @@ class Stage2Task(Task):
             parameter.requires_grad_(False)
         self.clips, self.held_out_clips = (_clips(store, split, config) for split in ("train", "test"))
         if not self.clips:
-            place = store.shards("talks").parent
-            raise ValueError(f"stage 2: expected clips of {config.stage2.window} frames or more in talk or motion shards under {place}, got none")
+            place, least = store.shards("talks").parent, config.stage2.window
+            raise ValueError(f"stage 2: expected clips of {least} frames or more in talk or motion shards under {place}, got none")
         self.network = Stage2(config.stage2, stage1, self.clips[0].features.shape[1])
         if self.settings.start_from is None:  # else the constants come with the weights
             fit_generator(self.network.generator, self.clips)
@@ -118,7 +118,7 @@ class Stage2Task(Task):
         return weighted(losses, weights)
 
     def _seen(self, batch: WindowBatch) -> tuple[WindowBatch, Encoding, SmplxParams, Windows]:
-        """Samples with pictures: the reference's encoding [B] with its true body, the true bodies [B, T] in its camera's frame, their windows."""
+        """Samples with pictures: the reference's encoding [B], the true bodies [B, T] in its camera's frame, and their windows."""
         stage1, space = self.network.stage1, self.network.generator.space
         with torch.no_grad():
             still = in_camera(stage1, batch.reference, batch.camera.w2c)
