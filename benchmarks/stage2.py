@@ -15,6 +15,7 @@ import itertools
 import resource
 import time
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,22 @@ def nearest(clip: Clip, corpus: list[Clip], stride: int = 10) -> SmplxParams:
     return other.truth[torch.from_numpy(rows)]
 
 
+def idle_and_draws(generator: Any, body: Body, clips: list[Clip], truth_speed: float, fps: float, encoder: Any) -> list[Figure]:
+    """Hands in ten seconds of silence against those of talk (idle life is some, gestures are not); how far two draws differ."""
+    silent = encoder(np.zeros(int(10 * SAMPLE_RATE), np.float32), Fraction(fps), int(10 * fps))
+    quiet = perform_with(generator, body, [dataclasses.replace(c, features=silent) for c in clips])
+    joints = [body.to("cpu").joints(p)[int(2 * fps) :].numpy() for p in quiet]
+    speed = float(np.mean([metrics_talk.wrist_speed(j, fps).mean() for j in joints]))
+    device = next(generator.parameters()).device
+    first, second = (perform_with(generator, body.to(device), clips[:4], seed=s) for s in (100, 200))
+    body.to("cpu")
+    apart = [metrics.mpjpe(body.joints(a)[:, [20, 21]], body.joints(b)[:, [20, 21]]) for a, b in zip(first, second, strict=True)]
+    return [
+        Figure("silence_hand_speed", round(speed / truth_speed, 4), "of talk's"),
+        Figure("draws_wrists_apart", round(1000 * float(np.mean(apart)), 1), "mm"),
+    ]
+
+
 # --- speed
 
 
@@ -331,6 +348,8 @@ def main() -> None:
         table[name], table[f"{name} mismatched"] = scorer.row(played), scorer.row(played, SHIFT)
     print_table(table)
     found = [*figures(table, "baseline" if "baseline" in rows else None), Figure("stream_error_rad", gap, "rad", "<= 1e-4")]
+    encoder, fps = make_audio_encoder(config.audio), float(config.cut.fps)
+    found += idle_and_draws(stage2.generator, body.to(options.device), clips, table["truth"]["hand_speed"], fps, encoder)
     found += speeds(config, stage2, clips[0])
     about = {"clips": len(clips), "seconds": SECONDS, "autoencoder": scorer.autoencoder.weights_hash(), "rows": table}
     publish("stage2", found, device=device_name(options.device), config=about, seconds=time.perf_counter() - start, path=options.json)

@@ -29,6 +29,7 @@ AUDIO_DROPPED = 0.1  # whose sound is hidden, for guidance
 PAST_NOISE = 0.03  # standard deviation, of the channels' own, added to the motion that is read
 HEARING = ((5, 1), (5, 1), (5, 1), (3, 2), (3, 4), (3, 8), (3, 16))  # kernel and dilation of its layers
 FREQUENCIES = 32
+SHARPNESS = 4.0  # weight of the mouth's moves from frame to frame, which are small numbers but close lips
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ class Generator(nn.Module):
         wrong = wrong * windows.confidence[..., None]
         losses = {
             "smplx_flow": weights * (speed - (goal - start)).square(), "smplx_mouth": wrong.square(),
-            "velocity_mouth": wrong.diff(dim=1).square(), "velocity_mouth_change": wrong.diff(dim=1).diff(dim=1).square(),
+            "velocity_mouth": SHARPNESS * wrong.diff(dim=1).square(),
+            "velocity_mouth_change": SHARPNESS * wrong.diff(dim=1).diff(dim=1).square(),
         }  # fmt: skip
         return Drawn(losses, estimate, mouth, heard)
 

@@ -2,7 +2,7 @@
 
 Writes the shards `motions` of the configuration's workspace. Talks are drawn by as many processes as there are cores
 (about 13 s of talk a second and core), each kept as a file until all are packed, so a run that was stopped goes on where
-it was. Two of three talks of a speaker differ in their speech; a share has long pauses, in which nobody gestures.
+it was. A share has long pauses, in which nobody gestures.
 Needs espeak-ng (`apt-get install espeak-ng libespeak-ng1`).
 """
 
@@ -28,7 +28,7 @@ from pipelines.shards import Sample, write_shards
 from pipelines.store import Record, Store, writing
 
 FIRST_SPEAKER = 200_000  # seeds of the corpus' speakers; benchmarks draw theirs elsewhere
-TALKS_EACH = 3  # of a speaker
+TALKS_EACH = 2  # of a speaker
 SECONDS = 60.0  # of a talk, about
 HESITANT = 0.2  # share of talks with long pauses
 PAUSES = (1.5, 5.0)  # seconds, of those

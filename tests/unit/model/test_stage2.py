@@ -277,7 +277,7 @@ def windows_of(network, frames=None, batch=3, seed=0):
 def test_gradients_reach_both_stages(moving, stage1, reference):
     torch.manual_seed(0)
     drawn = moving.learn(windows_of(moving, batch=2), 2)
-    assert {name: tuple(x.shape[:1]) for name, x in drawn.losses.items()} == {n: (2,) for n in drawn.losses}
+    assert all(len(x) == 2 for x in drawn.losses.values())
     frames = moving.estimated(reference.params, drawn)
     cloud = moving.render_cloud(reference, frames, 3)
     (cloud.colors.sum() + cloud.means.square().sum() + frames.params.expression.sum()).backward()
@@ -316,10 +316,9 @@ def test_training_reads_all_chunks_at_once_as_generation_does_one_by_one(moving,
     tokens = generator._tokens(generator.hear(audio), torch.stack(states, 1), described)
     chunks = torch.arange(6)
     near = (chunks[:, None] >= chunks) & (chunks[:, None] - chunks < CONFIG.memory)
-    for index, block in enumerate(generator.blocks):
+    for block in generator.blocks:
         tokens = block(tokens, tokens, (chunks, chunks), near)
     torch.testing.assert_close(generator.norm(tokens)[0], torch.cat(seen), atol=1e-4, rtol=1e-4)
-    assert index == 1
 
 
 # talks
