@@ -138,14 +138,27 @@ class Stage1Config(Section):
 
 
 class Stage2Config(Section):
-    width: int = Field(192, description="channels of a frame token")
+    width: int = Field(256, description="channels of a chunk's token")
     heads: int = Field(4, description="attention heads")
-    layers: int = Field(4, description="layers of the audio-to-token transformer")
-    window: int = Field(40, description="frames generated at once")
-    seed_frames: int = Field(4, description="known frames at the window's start")
-    audio_context: int = Field(12, description="audio seen before and after a frame, frames each side")
+    layers: int = Field(3, description="layers of the transformer over chunks of 8 frames")
+    flow_width: int = Field(352, description="channels of the network that draws a chunk")
+    flow_layers: int = Field(3, description="layers of that network")
+    window: int = Field(128, description="frames of a training window, a multiple of 8")
+    memory: int = Field(12, description="chunks of 8 frames that generation keeps in mind", ge=1)
+    look_ahead: int = Field(6, description="frames of sound after a chunk that it is generated from", ge=0)
+    mouth: tuple[int, ...] = Field((1, 2, 3, 4, 5), description="expression coefficients that speech moves: regressed from the sound with the jaw; the others are drawn")
+    flow_steps: int = Field(6, description="steps from noise to a chunk", ge=1)
+    guidance: float = Field(1.25, description="how much the sound counts in drawing a chunk; 1: as in training")
+    temperature: float = Field(1.0, description="standard deviation of the noise that a chunk is drawn from", ge=0)
     appearance_tokens: int = Field(8, description="coefficients per frame of the identity triplane's change")
     appearance_resolution: int = Field(32, description="texels per side of a plane of that change")
+
+    @field_validator("mouth")
+    @classmethod
+    def _coefficients(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) != len(value) or not all(0 <= i < 10 for i in value):
+            raise ValueError(f"stage2.mouth: expected different numbers 0..9, got {value}")
+        return value
 
 
 class LossConfig(Section):
@@ -165,9 +178,6 @@ class TrainConfig(Section):
     steps: int = Field(400, description="optimiser steps", ge=1)
     batch: int = Field(2, description="samples per process and step")
     views: int = Field(2, description="pictures rendered per sample: the input view and novel ones (stage 1)")
-    windows: int = Field(8, description="stretches of speech learned per reference picture; one of them is rendered (stage 2)", ge=1)
-    pixel_frames: int = Field(1, description="frames of the rendered stretch that are drawn for the pixel loss (stage 2)")
-    motion_steps: int = Field(0, description="first steps that learn motion alone, with no picture drawn (stage 2)", ge=0)
     render_size: int = Field(128, description="side of the rendered pictures, pixels")
     learning_rate: float = Field(4e-4, description="AdamW step size")
     warmup: int = Field(20, description="steps of linear warm-up")
@@ -180,6 +190,13 @@ class TrainConfig(Section):
     deepspeed: str = Field("configs/deepspeed/cpu.json", description="DeepSpeed configuration file")
     rasterizer: Literal["auto", "torch", "numba", "gsplat", "diff_gaussian_rasterization"] = Field("auto", description="'auto': gsplat on CUDA, numba on a CPU")
     loss: LossConfig = LossConfig()
+
+
+class Stage2TrainConfig(TrainConfig):
+    windows: int = Field(8, description="windows of motion without pictures learned beside each sample with pictures", ge=1)
+    draws: int = Field(4, description="draws of noise that each chunk of a window is learned from", ge=1)
+    pixel_frames: int = Field(1, description="frames of a sample that are drawn for the pixel loss", ge=1)
+    motion_steps: int = Field(0, description="first steps that learn motion alone, with no picture drawn", ge=0)
 
 
 class EvaluationConfig(Section):
@@ -230,7 +247,7 @@ class Config(Section):
     stage1: Stage1Config = Stage1Config()
     stage1_training: TrainConfig = TrainConfig()
     stage2: Stage2Config = Stage2Config()
-    stage2_training: TrainConfig = TrainConfig()
+    stage2_training: Stage2TrainConfig = Stage2TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     baseline: BaselineConfig = BaselineConfig()
     speak: SpeakConfig = SpeakConfig()

@@ -45,8 +45,11 @@ class TensorGroup:
 
     @classmethod
     def cat(cls: type[Self], groups: list[Self], dim: int = 0) -> Self:
+        def join(values: list[Any]) -> Any:
+            return type(values[0]).cat(values, dim) if isinstance(values[0], TensorGroup) else torch.cat(values, dim)
+
         names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
-        return cls(**{n: torch.cat([getattr(g, n) for g in groups], dim) for n in names})
+        return cls(**{n: join([getattr(g, n) for g in groups]) for n in names})
 
     def _expect(self, shapes: dict[str, tuple[int, ...]]) -> None:
         leads = {}

@@ -24,7 +24,7 @@ from pipelines.store import Store, hash_file, hash_json, writing
 
 CODE_VERSION = "2"  # of the training code: raise it when a change makes old weights out of date
 Stage = Literal["stage1", "stage2"]
-DATA: dict[Stage, tuple[Kind, ...]] = {"stage1": ("scans", "idol", "talks"), "stage2": ("talks",)}
+DATA: dict[Stage, tuple[Kind, ...]] = {"stage1": ("scans", "idol", "talks"), "stage2": ("talks", "motions")}
 PROJECT = Path(__file__).resolve().parents[1]
 
 

@@ -22,6 +22,8 @@ def speak(
     audio: Annotated[Path, typer.Option(help="any audio (or video) file that FFmpeg reads")],
     out: Annotated[Path, typer.Option(help="the mp4 to write")],
     checkpoint: Annotated[Path | None, typer.Option(help="stage 2 safetensors; default: the workspace's")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="read the sound piece by piece and speak as it comes")] = False,
+    seed: Annotated[int | None, typer.Option(help="of the chance in gestures; default: the configuration's")] = None,
     config: ConfigOption = Path("configs/sample.yaml"),
 ) -> None:
     """Make a video of the pictured person speaking the audio."""
@@ -30,11 +32,12 @@ def speak(
     from pipelines.store import InputRejected
 
     try:
-        facts = run(load_config(config), image, audio, out, checkpoint=checkpoint)
+        facts = run(load_config(config), image, audio, out, checkpoint=checkpoint, live=stream, seed=seed)
     except (InputRejected, ValueError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
-    typer.echo(f"{out}: {facts['seconds']:.2f} s of video, {facts['frames']} frames, made in {facts['wall_seconds']:.1f} s")
+    made = f"{out}: {facts['seconds']:.2f} s of video, {facts['frames']} frames, made in {facts['wall_seconds']:.1f} s"
+    typer.echo(f"{made} (first frame {facts['first_frame_ms']:.0f} ms after the first sound)")
 
 
 @app.command()

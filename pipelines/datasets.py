@@ -1,9 +1,9 @@
 """Training batches drawn from shards, the same for the same (seed, step, process): a resumed run goes on where it was.
 
 `ScanViews` (stage 1): one input picture and several target pictures of a person, from scans, HuGe100K and frames of talks.
-`TalkWindows` (stage 2): T frames of a talk with audio, a reference picture and a few frames to render.
-Axes: B batch, C target pictures, W windows, T frames of each, P rendered frames of the first window, S input side,
-R rendered side, A audio features.
+`TalkWindows` (stage 2): T frames of a talk with audio, a reference picture and a few frames to render; motion without
+pictures is drawn by pipelines/motion_corpus.py.
+Axes: B batch, C target pictures, T frames of a window, P rendered frames, S input side, R rendered side, A audio features.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
+from model.motion_spline import SEED, TAIL
 from model.stage2 import audio_window
 from model.types import Camera, SmplxParams, TensorGroup
 from pipelines.crops import shrink
@@ -80,15 +81,15 @@ class DrawnViews:
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """Stage 2: a reference picture and windows of the same talk. One camera a talk, in all frames."""
+    """Stage 2: a reference picture and a window of the same talk. One camera a talk, in all frames."""
 
     image: Tensor  # [B, 3, S, S] the reference picture, 0..1 on white
     camera: Camera  # [B]
     reference: SmplxParams  # [B] world, of the reference picture
-    params: SmplxParams  # [B, W, T] world
-    confidence: Tensor  # [B, W, T]
-    audio: Tensor  # [B, W, T + 2 context, A] the ends repeated beyond the clip
-    frames: Tensor  # [B, P] int64, frames of the first window that are shown below
+    params: SmplxParams  # [B, SEED + T + TAIL] world; frames before and after the clip are its ends
+    confidence: Tensor  # [B, T]
+    audio: Tensor  # [B, before + T + after, A] the ends repeated beyond the clip
+    frames: Tensor  # [B, P] int64, frames of the window that are shown below
     frame_images: Tensor  # [B, P, 3, S, S]
     views: Tensor  # [B, P, R, R, 3]
     alpha: Tensor  # [B, P, R, R, 1]
@@ -187,17 +188,15 @@ class WindowShape:
     """What a sample of stage 2 holds, in frames and pixels."""
 
     frames: int  # of a window
-    context: int  # frames of audio before and after it
-    windows: int  # per reference picture
-    motion_steps: int  # first steps, in which no frame is shown
-    pixel_frames: int  # frames of the first window that are shown from then on
-    first_pixel: int  # no frame before this one is shown: those are given to the network
+    before: int  # frames of audio before it
+    after: int  # and after it
+    pixel_frames: int  # frames that are shown
     image_size: int
     render_size: int
 
 
 class TalkWindows(IterableDataset[WindowBatch]):
-    """Batches of stage 2."""
+    """Windows of talks with pictures, for stage 2."""
 
     def __init__(self, talks: People, draw: Draw, shape: WindowShape):
         self.talks = talks.keep(lambda person: len(person.images) >= shape.frames)
@@ -213,31 +212,31 @@ class TalkWindows(IterableDataset[WindowBatch]):
             step += 1
 
     def at(self, step: int) -> WindowBatch:
-        shown = 0 if step < self.shape.motion_steps else self.shape.pixel_frames
-        return collate([self.sample(self.draw.rng(step, i), shown) for i in range(self.draw.batch)])
+        return collate([self.sample(self.draw.rng(step, i)) for i in range(self.draw.batch)])
 
-    def sample(self, rng: np.random.Generator, shown: int) -> WindowBatch:
+    def sample(self, rng: np.random.Generator) -> WindowBatch:
         shape, person = self.shape, self.talks.pick(rng)
         count = len(person.images)
         reference = int(rng.integers(count))
-        starts = rng.integers(count - shape.frames + 1, size=shape.windows)
-        # some windows begin at the reference, as generated speech does
-        starts = np.where(rng.random(shape.windows) < FROM_REFERENCE, min(reference, count - shape.frames), starts)
-        frames = rng.choice(np.arange(shape.first_pixel, shape.frames), shown, replace=False)
-        return window_batch(person, reference, starts.tolist(), torch.from_numpy(np.sort(frames)), shape)
+        start = int(rng.integers(count - shape.frames + 1))
+        if rng.random() < FROM_REFERENCE:  # some windows begin at the reference, as generated speech does
+            start = min(reference, count - shape.frames)
+        frames = rng.choice(np.arange(shape.frames), shape.pixel_frames, replace=False)
+        return window_batch(person, reference, start, torch.from_numpy(np.sort(frames)), shape)
 
 
-def window_batch(person: PersonFrames, reference: int, starts: list[int], frames: Tensor, shape: WindowShape) -> WindowBatch:
-    """Windows of a talk from frames `starts` [W]; `frames` [P] are counted from the first of them."""
-    first, shown = torch.tensor([reference]), starts[0] + frames
-    span = torch.tensor(starts)[:, None] + torch.arange(shape.frames)
+def window_batch(person: PersonFrames, reference: int, start: int, frames: Tensor, shape: WindowShape) -> WindowBatch:
+    """The window of a talk from frame `start`; `frames` [P] are counted from it."""
+    first, shown = torch.tensor([reference]), start + frames
+    own = torch.arange(start, start + shape.frames)
+    span = torch.arange(start - SEED, start + shape.frames + TAIL).clamp(0, len(person.images) - 1)
     rgb, alpha = _pictures(person, shown, shape.render_size)
     camera = person.cameras[first]
     assert person.features is not None
-    audio = torch.stack([audio_window(person.features, start, shape.frames, shape.context) for start in starts])
     return WindowBatch(
         _inputs(person, first, shape.image_size), camera.resized(shape.image_size, shape.image_size), person.params[first],
-        person.params[span].map(lambda x: x[None]), person.confidence[None, span], audio[None], frames[None],
+        person.params[span].map(lambda x: x[None]), person.confidence[None, own],
+        audio_window(person.features, start, shape.frames, shape.before, shape.after)[None], frames[None],
         _inputs(person, shown, shape.image_size)[None], rgb[None], alpha[None],
         camera.resized(shape.render_size, shape.render_size),
     )  # fmt: skip

@@ -36,10 +36,12 @@ def paint(cloud: GaussianCloud, camera: Camera) -> Tensor:
     return rasterize(cloud, Camera(here, views.intrinsics, views.size), white, antialiased=True).color[:, 0]
 
 
-def generated(stage2: Stage2, encoding: Encoding, tokens: FrameTokens) -> Callable[[Tensor], GaussianCloud]:
-    """`cloud_at` for generated frames [1, T] of one person [1]; the identity is worked out once."""
+def generated(
+    stage2: Stage2, encoding: Encoding, tokens: FrameTokens, identity: Identity | None = None
+) -> Callable[[Tensor], GaussianCloud]:
+    """`cloud_at` for generated frames [1, T] of one person [1]; the identity is worked out once, or given."""
     with torch.no_grad():
-        features, changes = stage2.identity(encoding)
+        features, changes = identity or stage2.identity(encoding)
 
     def cloud_at(index: Tensor) -> GaussianCloud:
         count = len(index)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pipelines.shard_folder import ShardFolder
 from pipelines.store import Store
 
-Kind = Literal["talks", "scans", "idol"]
+Kind = Literal["talks", "scans", "idol", "motions"]
 
 
 def read_manifest(store: Store, kind: Kind) -> dict[str, Any] | None:

@@ -8,9 +8,9 @@ speech at the configured rate.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,36 +21,48 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from configs.schema import Config
-from model.audio_encoders import make_audio_encoder
 from model.stage2 import Stage2
 from model.types import Camera, SmplxParams
 from pipelines import media
 from pipelines.checkpoints import load_stage2, weights_file
 from pipelines.crops import crop, crop_camera, person_box, square_round
-from pipelines.drawing import draw, generated, sheet
+from pipelines.drawing import sheet
 from pipelines.formats import make_camera
 from pipelines.manifests import read_manifest
 from pipelines.media import Picture, Sound
 from pipelines.motions import iterate_motions
 from pipelines.progress import progress
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json
+from pipelines.stream import Avatar, sound_chunks
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 LONGEST = 2048  # larger pictures are shrunk first, pixels
 STILL = 4  # times that the picture is shown to the fit, which expects a clip
 ROOM = 0.2  # space round the person in the video for arms that move out, of the person's longer side
 
 
-def speak(config: Config, image: Path, audio: Path, out: Path, checkpoint: Path | None = None) -> dict[str, Any]:
-    """Write the mp4; returns frames, seconds, wall_seconds. InputRejected for a picture or sound that cannot be used."""
+def speak(
+    config: Config, image: Path, audio: Path, out: Path, checkpoint: Path | None = None, live: bool = False, seed: int | None = None
+) -> dict[str, Any]:
+    """Write the mp4; returns frames, seconds, wall_seconds, first_frame_ms. InputRejected for input that cannot be used.
+
+    `live`: the sound is read piece by piece and spoken as a stream. `seed` of the chance in gestures (none: the configuration's).
+    """
     start = time.perf_counter()
     sound = read_speech(audio)
     picture = read_picture(image)
     stage2 = load_stage2(config, checkpoint or Store(config))
-    frames = animate(config, stage2, picture, sound)
-    count = frame_count(sound, config.cut.fps)
-    media.write_video(out, progress(frames, "rendering", total=count), config.cut.fps, sound)
-    return {"frames": count, "seconds": count / float(config.cut.fps), "wall_seconds": time.perf_counter() - start, "video": str(out)}
+    avatar = make_avatar(config, stage2, picture)
+    seed, count = config.seed if seed is None else seed, frame_count(sound, config.cut.fps)
+    began = time.perf_counter()
+    frames = avatar.live(sound_chunks(audio), seed) if live else avatar.speaking(sound, count, seed)
+    first = next(frames)
+    waited = time.perf_counter() - began
+    shown = itertools.islice(itertools.chain([first], frames), count)
+    media.write_video(out, progress(shown, "rendering", total=count), config.cut.fps, sound)
+    seconds = count / float(config.cut.fps)
+    facts = {"frames": count, "seconds": seconds, "first_frame_ms": round(1000 * waited, 1), "video": str(out)}
+    return facts | {"wall_seconds": time.perf_counter() - start}
 
 
 def speaking_video(config: Config, store: Store) -> Record:
@@ -121,17 +133,15 @@ def frame_count(sound: Sound, fps: Fraction) -> int:
     return max(1, math.ceil(len(sound) * fps / media.SAMPLE_RATE))
 
 
-def animate(config: Config, stage2: Stage2, picture: Picture, sound: Sound) -> Iterator[Picture]:
-    """Frames [size, size, 3] uint8 of the pictured person speaking."""
+def make_avatar(config: Config, stage2: Stage2, picture: Picture) -> Avatar:
+    """The pictured person, encoded once."""
     person = locate(config, picture)
-    features = make_audio_encoder(config.audio)(sound, config.cut.fps, frame_count(sound, config.cut.fps))
     device = next(stage2.parameters()).device
     with torch.no_grad():
         body = person.body and person.body.to(device)
         encoding = stage2.stage1.encode(person.image.to(device), person.camera.to(device), body)
         encoding = dataclasses.replace(encoding, params=body or encoding.params)
-        tokens = stage2.generate(encoding, torch.from_numpy(features)[None].to(device))
-    yield from draw(generated(stage2, encoding, tokens), person.video_camera.to(device), len(features))
+        return Avatar(config, stage2, encoding, stage2.identity(encoding), person.video_camera.to(device))
 
 
 @dataclass(frozen=True)

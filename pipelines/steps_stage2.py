@@ -1,13 +1,16 @@
-"""Stage 2's training step: a reference picture and a window of speech → the body, face and pixels of each frame.
+"""Stage 2's training step: motion from the sound on windows without pictures, and pixels of some frames of windows with them.
 
-Stage 1 is frozen: it encodes the reference, gives the tokens that frames are compared with, and draws them.
-Axes: B batch, W windows, T frames, P rendered frames, S input side, R rendered side.
+Motion comes from the motion and the talk shards and is learned at every step; from `motion_steps` on a few samples are
+drawn too: the clean estimates of their chunks are posed, rendered and compared with the video. Stage 1 is frozen: it
+encodes the reference, gives the tokens that frames are compared with, and draws them.
+Axes: B batch, W windows, T frames, P rendered frames, S input side, R rendered side, C flow channels.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,26 +19,39 @@ import torch
 from torch import Tensor
 
 from configs.schema import Config
-from model.losses import joint_errors, smplx_errors, token_errors, velocity_errors
-from model.motion import motion_vector
+from model.audio_encoders import OfflineEncoder
+from model.flow import Drawn, Windows
+from model.losses import joint_errors, token_errors, velocity_errors
+from model.metrics_talk import jitter, series_correlation
+from model.motion_space import ROOT, Still
+from model.motion_spline import SEED, TAIL
 from model.rasterize import Render, rasterize
 from model.stage1 import Encoding
 from model.stage2 import FrameTokens, Stage2
-from model.types import JOINTS, Camera, SmplxParams, TensorGroup
+from model.talking import talk_whole
+from model.types import Camera, SmplxParams
 from pipelines.checkpoints import load_stage1
 from pipelines.datasets import VALIDATION_STEP, Draw, TalkWindows, WindowBatch, WindowShape
+from pipelines.motion_corpus import DrawnWindows, MotionCorpus, MotionWindows, fit_generator
+from pipelines.motion_shards import MotionClip, motion_clips
 from pipelines.people import People
 from pipelines.steps_stage1 import in_camera, joints_of, picture_losses
 from pipelines.store import Store
 from pipelines.tasks import Task, picture_rows, weighted
 
-VALIDATION_SAMPLES = 3
-SEED_NOISE = 0.01  # standard deviation added to seed motion: at work it is the network's own, which is not exact
-JAW = 22
-JAW_WEIGHT = 8.0  # of the jaw against another joint: it is one of 55 and says most of what is heard
-EXPRESSION_WEIGHT = 0.5
-# of the numbers of a motion vector against those of a finger
-BODY_NUMBER, JAW_NUMBER, EXPRESSION_NUMBER, METRE_NUMBER = 3.0, 12.0, 1.5, 10.0
+VALIDATION_SAMPLES, VALIDATION_WINDOWS, VALIDATION_CLIPS, VALIDATION_FRAMES = 3, 64, 8, 250
+
+
+@dataclass(frozen=True)
+class Stage2Batch:
+    """Windows without pictures, and in later steps samples with them."""
+
+    drawn: DrawnWindows  # [W]
+    pictures: WindowBatch | None  # [B]
+
+    def to(self, device: Any) -> Stage2Batch:
+        move = lambda x: x.to(device, non_blocking=True)  # noqa: E731
+        return Stage2Batch(self.drawn.map(move), self.pictures and self.pictures.to(device))
 
 
 class Stage2Task(Task):
@@ -49,74 +65,84 @@ class Stage2Task(Task):
         stage1 = load_stage1(config, store)
         for parameter in stage1.parameters():
             parameter.requires_grad_(False)
+        self.clips, self.held_out_clips = (_clips(store, split, config) for split in ("train", "test"))
+        if not self.clips:
+            place, least = store.shards("talks").parent, config.stage2.window
+            raise ValueError(f"stage 2: expected clips of {least} frames or more in talk or motion shards under {place}, got none")
+        self.network = Stage2(config.stage2, stage1, self.clips[0].features.shape[1])
+        if self.settings.start_from is None:  # else the constants come with the weights
+            fit_generator(self.network.generator, self.clips)
+        self.shows_pictures = self.settings.motion_steps < self.settings.steps
         side = max(stage1.config.image.image_size, self.settings.render_size)
-        self.talks, self.held_out = (People(store.shard_source("talks"), split, side) for split in ("train", "test"))
-        own, image_size = config.stage2, stage1.config.image.image_size
-        self.shape = WindowShape(
-            own.window, own.audio_context, self.settings.windows, self.settings.motion_steps, self.settings.pixel_frames,
-            own.seed_frames, image_size, self.settings.render_size,
-        )  # fmt: skip
-        self.audio_dim = TalkWindows(self.talks, Draw(config.seed, 1), self.shape).at(0).audio.shape[-1]
-        self.network = Stage2(own, stage1, self.audio_dim)
+        self.people = {s: People(store.shard_source("talks"), s, side) for s in ("train", "test")} if self.shows_pictures else {}
+        self.offline_audio = config.audio.encoder == "offline" and self.network.audio_dim == OfflineEncoder.dim
 
     def about(self) -> dict[str, Any]:
-        return {"audio_dim": self.audio_dim}
+        return {"audio_dim": self.network.audio_dim}
 
-    def batches(self, draw: Draw) -> Iterable[WindowBatch]:
-        return TalkWindows(self.talks, draw, self.shape)
+    @cached_property
+    def shape(self) -> WindowShape:
+        own, settings = self.config.stage2, self.settings
+        image_size = self.network.stage1.config.image.image_size
+        before = self.network.generator.past_frames
+        return WindowShape(own.window, before, own.look_ahead, settings.pixel_frames, image_size, settings.render_size)
 
-    def forward(self, batch: WindowBatch, progress: float) -> dict[str, Tensor]:
-        weights = self.settings.loss
-        reference, true = self._reference(batch)
-        if not batch.frames.shape[1]:
-            return weighted(self._motion_losses(reference, true, batch), weights)
-        frames = self.network(*self._heard(reference, true, batch, SEED_NOISE))
-        losses = motion_losses(self.network, frames.params, true.map(lambda x: x.flatten(0, 1)), batch.confidence.flatten(0, 1))
-        first = frames.map(lambda x: x[:: batch.audio.shape[1]])  # the window of each sample that is shown
+    @cached_property
+    def corpus(self) -> MotionCorpus:
+        """Made when first asked for, by the constants that the network has then."""
+        return self._encoded(self.clips)
+
+    def _encoded(self, clips: list[MotionClip]) -> MotionCorpus:
+        device = next(self.network.parameters()).device
+        return MotionCorpus.of(clips, self.network.generator.space).to(device)
+
+    def batches(self, draw: Draw) -> Iterable[Stage2Batch]:
+        return Stage2Batches(self, draw)
+
+    def forward(self, batch: Stage2Batch, progress: float) -> dict[str, Tensor]:
+        network, weights = self.network, self.settings.loss
+        windows = self.corpus.windows(batch.drawn, network.generator, self.offline_audio)
+        if batch.pictures is None:
+            return weighted(_means(network.learn(windows, self.settings.draws)), weights)
+        seen, reference, true, own = self._seen(batch.pictures)
+        drawn = network.learn(_joined(own, windows), self.settings.draws)
+        count = len(seen.frames)
+        frames = network.estimated(reference.params, drawn[:count])
+        losses = _means(drawn) | motion_losses(network, frames.params, true, seen.confidence)
         if weights.l1 or weights.ssim or weights.mask:
-            seen = self._render(reference, first, batch)
-            losses |= picture_losses(seen.color, seen.alpha, batch.views, batch.alpha)
+            render = self._render(reference, frames, seen)
+            losses |= picture_losses(render.color, render.alpha, seen.views, seen.alpha)
         if weights.token:
-            losses["token"] = self._token_loss(first, batch)
+            losses["token"] = self._token_loss(reference, frames, seen)
         losses["regulariser"] = frames.appearance.square().mean()
         return weighted(losses, weights)
 
-    def _reference(self, batch: WindowBatch) -> tuple[Encoding, SmplxParams]:
-        """The reference's encoding [B] with its true body, and the true bodies of all frames [B, W, T], in its camera's frame."""
-        stage1 = self.network.stage1
+    def _seen(self, batch: WindowBatch) -> tuple[WindowBatch, Encoding, SmplxParams, Windows]:
+        """Samples with pictures: the reference's encoding [B], the true bodies [B, T] in its camera's frame, and their windows."""
+        stage1, space = self.network.stage1, self.network.generator.space
         with torch.no_grad():
             still = in_camera(stage1, batch.reference, batch.camera.w2c)
-            reference = stage1.encode(batch.image, batch.camera, still)
-            w2c = batch.camera.w2c[:, None, None].expand(*batch.params.transl.shape[:3], 4, 4)
-            true = in_camera(stage1, batch.params, w2c)
-        return dataclasses.replace(reference, params=still), true
+            encoding = dataclasses.replace(stage1.encode(batch.image, batch.camera, still), params=still)
+            own = batch.params[:, SEED:-TAIL]
+            true = in_camera(stage1, own, batch.camera.w2c[:, None].expand(*own.transl.shape[:2], 4, 4))
+            # the reference comes first, so that it is told against the same root
+            motion, mouth = space.encode(SmplxParams.cat([batch.reference.map(lambda x: x[:, None]), batch.params], 1))
+            origin, lips = motion[:, 0], mouth[:, 0]
+            known = torch.cat([torch.zeros_like(origin[:, :ROOT]), origin[:, ROOT:]], -1)
+            windows = Windows(
+                batch.audio, motion[:, 1:], mouth[:, 1 + SEED : -TAIL], Still(origin[:, :0], lips[:, :0], known, lips), origin,
+                torch.zeros(len(origin), 3 * space.channels, device=origin.device), batch.confidence,
+            )  # fmt: skip
+        return batch, encoding, true, windows
 
-    def _heard(self, reference: Encoding, true: SmplxParams, batch: WindowBatch, noise: float) -> tuple[Encoding, Tensor, Tensor]:
-        """The network's inputs for windows in rows [B W]: reference, audio, and the seed with noise on it."""
-        seeds = self.network.config.seed_frames
-        seed = _windows_motion(true[:, :, :seeds], reference).flatten(0, 1)
-        each = reference.map(lambda x: _repeated(x, batch.audio.shape[1]))
-        return each, batch.audio.flatten(0, 1), seed + noise * torch.randn_like(seed)
-
-    def _motion_losses(self, reference: Encoding, true: SmplxParams, batch: WindowBatch) -> dict[str, Tensor]:
-        """Motion vectors and their moves from frame to frame against the true ones."""
-        target = _windows_motion(true, reference).flatten(0, 1)
-        motion = self.network.motion(*self._heard(reference, true, batch, SEED_NOISE))
-        weight = batch.confidence.flatten(0, 1)[..., None] * _number_weights(motion)
-        weight = weight / weight.mean().clamp(min=1e-6)
-        return {
-            "smplx": (weight * (motion - target).abs()).mean(),
-            "velocity": (torch.minimum(weight[:, 1:], weight[:, :-1]) * (motion.diff(dim=1) - target.diff(dim=1)).abs()).mean(),
-        }
-
-    def _token_loss(self, frames: FrameTokens, batch: WindowBatch) -> Tensor:
+    def _token_loss(self, reference: Encoding, frames: FrameTokens, batch: WindowBatch) -> Tensor:
         """Distance of the shown frames' tokens from those that the encoder reads in their true pictures."""
         with torch.no_grad():
             cameras = batch.camera.map(lambda x: x.repeat_interleave(batch.frames.shape[1], 0))
             encoding = self.network.stage1.encode(batch.frame_images.flatten(0, 1), cameras)
         rows = torch.arange(len(batch.frames), device=batch.frames.device)[:, None]
         tokens = encoding.tokens.smplx.unflatten(0, batch.frames.shape)
-        return token_errors(frames.smplx_tokens[rows, batch.frames].float(), tokens.float()).mean()
+        return token_errors(self.network.smplx_tokens(reference, frames[rows, batch.frames]), tokens.float()).mean()
 
     def _render(self, reference: Encoding, frames: FrameTokens, batch: WindowBatch) -> Render:  # [B, P]
         identity = self.network.identity(reference)
@@ -128,68 +154,124 @@ class Stage2Task(Task):
             parts.append(rasterize(cloud, upright, cloud.colors.new_ones(3), self.backend, antialiased=True))
         return Render.cat(parts, 1)
 
+    # --- held-out data
+
+    @torch.no_grad()
+    def validate(self) -> tuple[dict[str, float], np.ndarray]:
+        self.network.eval()
+        chance = torch.random.get_rng_state()
+        torch.manual_seed(self.config.seed)
+        figures, picture = self._motion_figures()
+        if self.shows_pictures:
+            seen, picture = self._picture_figures()
+            figures |= seen
+        torch.random.set_rng_state(chance)
+        self.network.train()
+        return figures, picture
+
+    @cached_property
+    def _validation_motion(self) -> tuple[MotionCorpus, DrawnWindows]:
+        corpus = self._encoded((self.held_out_clips or self.clips)[:VALIDATION_WINDOWS])
+        windows = MotionWindows(corpus, self.config.stage2.window, Draw(self.config.seed, VALIDATION_WINDOWS))
+        return corpus, windows.at(VALIDATION_STEP, VALIDATION_WINDOWS).to(corpus.motion.device)
+
+    def _motion_figures(self) -> tuple[dict[str, float], np.ndarray]:
+        """Losses of held-out windows, and talks made for held-out speech against the truth; curves of both as a picture."""
+        network, (corpus, drawn) = self.network, self._validation_motion
+        losses = _means(network.learn(corpus.windows(drawn, network.generator, False), 1))
+        clips = (self.held_out_clips or self.clips)[:VALIDATION_CLIPS]
+        count = min(VALIDATION_FRAMES, *(len(c.confidence) for c in clips))
+        device = corpus.motion.device
+        truth = SmplxParams.cat([c.params[:count].map(lambda x: x[None]) for c in clips]).to(device)
+        sound = torch.stack([c.features[:count] for c in clips]).to(device)
+        made = talk_whole(network.generator, network.stage1.body, truth[:, 0], sound).params
+        body, space = network.stage1.body, network.generator.space
+        moves = []
+        for params in (made, truth):
+            joints = body.joints(params.map(lambda x: x.flatten(0, 1))).unflatten(0, (len(clips), count))
+            lips = space.encode(params)[1].cpu().numpy()
+            rough = float(np.mean([jitter(p) for p in params.body_pose.cpu().numpy()]))
+            moves.append((joints[:, :, [20, 21]].diff(dim=1).norm(dim=-1).mean().item(), rough, lips))
+        (speed, rough, lips), (true_speed, true_rough, true_lips) = moves
+        figures = {
+            "flow": losses["smplx_flow"].item(), "mouth": losses["smplx_mouth"].item(),
+            "jitter_ratio": rough / max(true_rough, 1e-9), "hand_speed_ratio": speed / max(true_speed, 1e-9),
+            "mouth_corr": float(np.nanmean([series_correlation(a, b) for a, b in zip(lips, true_lips, strict=True)])),
+        }  # fmt: skip
+        both = [space.encode(p)[0][0] / space.scale for p in (truth, made)]
+        return {k: v for k, v in figures.items() if np.isfinite(v)}, _curves(torch.cat(both, 1).T)
+
     @cached_property
     def _validation(self) -> WindowBatch:
         draw = Draw(self.config.seed, VALIDATION_SAMPLES)
         try:
-            return TalkWindows(self.held_out, draw, self.shape).at(VALIDATION_STEP)
+            return TalkWindows(self.people["test"], draw, self.shape).at(VALIDATION_STEP)
         except ValueError:  # nobody is held out
-            return TalkWindows(self.talks, draw, self.shape).at(VALIDATION_STEP)
+            return TalkWindows(self.people["train"], draw, self.shape).at(VALIDATION_STEP)
 
-    @torch.no_grad()
-    def validate(self) -> tuple[dict[str, float], np.ndarray]:
-        network, batch = self.network, self._validation.to(next(self.network.parameters()).device)
-        network.eval()
-        reference, true = self._reference(batch)
-        frames = network(*self._heard(reference, true, batch, 0.0))
-        windows = batch.audio.shape[1]
-        seen = self._render(reference, frames.map(lambda x: x[::windows]), batch)
-        network.train()
+    def _picture_figures(self) -> tuple[dict[str, float], np.ndarray]:
+        network = self.network
+        batch, reference, true, windows = self._seen(self._validation.to(next(network.parameters()).device))
+        frames = network.estimated(reference.params, network.learn(windows, 1))
+        seen = self._render(reference, frames, batch)
         psnr = -10 * torch.log10((seen.color - batch.views).square().mean((2, 3, 4)).clamp(min=1e-10))
-        target = joints_of(network.stage1, true).flatten(0, 1)
-        joints = joint_errors(joints_of(network.stage1, frames.params), target)
-        held = joints_of(network.stage1, reference.params).repeat_interleave(windows, 0)[:, None]
-        jaw = smplx_errors(frames.params, true.map(lambda x: x.flatten(0, 1))).pose[..., JAW]
+        target = joints_of(network.stage1, true)
+        held = joints_of(network.stage1, reference.params)[:, None]
         figures = {
-            "psnr": psnr.mean().item(), "joints_mm": 1000 * joints.mean().item(),
-            "frozen_joints_mm": 1000 * joint_errors(held, target).mean().item(), "jaw_degrees": torch.rad2deg(jaw.mean()).item(),
+            "psnr": psnr.mean().item(), "joints_mm": 1000 * joint_errors(joints_of(network.stage1, frames.params), target).mean().item(),
+            "frozen_joints_mm": 1000 * joint_errors(held, target).mean().item(),
         }  # fmt: skip
         pairs = zip(batch.views, seen.color, strict=True)
         return figures, picture_rows([[p for pair in zip(*row, strict=True) for p in pair] for row in pairs])
 
 
-def _repeated(value: Any, times: int) -> Any:
-    """Each row of a tensor, or of a group of tensors, `times` times."""
-    if isinstance(value, TensorGroup):
-        return value.map(lambda x: _repeated(x, times))
-    return value.repeat_interleave(times, 0)
+class Stage2Batches:
+    """Batches of both kinds, the same whenever the run is begun."""
+
+    def __init__(self, task: Stage2Task, draw: Draw):
+        self.motion, self.draw, self.settings = MotionWindows(task.corpus, task.config.stage2.window, draw), draw, task.settings
+        self.talks = TalkWindows(task.people["train"], draw, task.shape) if task.shows_pictures else None
+
+    def at(self, step: int) -> Stage2Batch:
+        drawn = self.motion.at(step, self.draw.batch * self.settings.windows)
+        return Stage2Batch(drawn, self.talks.at(step) if self.talks and step >= self.settings.motion_steps else None)
+
+    def __iter__(self) -> Iterator[Stage2Batch]:
+        if self.talks:
+            self.talks.talks.start(*self.draw.words)
+        step = self.draw.start
+        while self.draw.end is None or step < self.draw.end:
+            yield self.at(step)
+            step += 1
 
 
-def _windows_motion(params: SmplxParams, reference: Encoding) -> Tensor:  # [B, W, T, 343] of params [B, W, T]
-    flat = motion_vector(params.map(lambda x: x.flatten(1, 2)), reference.params)
-    return flat.unflatten(1, params.transl.shape[1:3])
+def _clips(store: Store, split: str, config: Config) -> list[MotionClip]:
+    """Of both kinds of shards; InputRejected is not for here: clips at another rate or too short are left out."""
+    found = [c for kind in ("motions", "talks") for c in motion_clips(store.shard_source(kind), split)]  # type: ignore[arg-type]
+    return [c for c in found if c.fps == config.cut.fps and len(c.confidence) >= config.stage2.window]
 
 
-def _number_weights(motion: Tensor) -> Tensor:  # [343]
-    joints = motion.new_ones(JOINTS, 6)
-    joints[:JAW] = BODY_NUMBER
-    joints[JAW] = JAW_NUMBER
-    face, place = motion.new_full((10,), EXPRESSION_NUMBER), motion.new_full((3,), METRE_NUMBER)
-    return torch.cat([joints.flatten(), face, place])
+def _joined(first: Windows, second: Windows) -> Windows:
+    """Windows along B; of the references only what a network reads is kept."""
+    return Windows.cat([first, second])
+
+
+def _means(drawn: Drawn) -> dict[str, Tensor]:
+    return {name: value.mean() for name, value in drawn.losses.items()}
+
+
+def _curves(channels: Tensor) -> np.ndarray:
+    """Channels [2C, T] of a truth and of what was made, as colours round grey: [2C, T, 3] 0..1."""
+    value = (0.5 + 0.2 * channels).clamp(0, 1).cpu().numpy()
+    return np.stack([value, 0.5 + 0 * value, 1 - value], -1).repeat(2, 0)
 
 
 def motion_losses(network: Stage2, params: SmplxParams, true: SmplxParams, confidence: Tensor) -> dict[str, Tensor]:
-    """Parameters, joints and joint velocities of frames [B, T] in one space."""
+    """Joints and joint velocities of frames [B, T] in one space."""
     weight = confidence / confidence.mean().clamp(min=1e-6)
-    errors = smplx_errors(params, true)
-    joint_weights = torch.ones_like(errors.pose[0, 0])
-    joint_weights[JAW] = JAW_WEIGHT
-    pose = (errors.pose * joint_weights).sum(-1) / joint_weights.sum()
-    of_parameters = pose + EXPRESSION_WEIGHT * errors.expression.mean(-1) + errors.transl
     moved, target = joints_of(network.stage1, params), joints_of(network.stage1, true)
     velocity = velocity_errors(moved, target).mean(-1)
     return {
-        "smplx": (weight * of_parameters).mean(),
         "vertices": (weight * joint_errors(moved, target).mean(-1)).mean(),
         "velocity": (torch.minimum(weight[:, 1:], weight[:, :-1]) * velocity).mean(),
     }

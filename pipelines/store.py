@@ -126,10 +126,10 @@ class Store:
     def scan(self, subject: str) -> Path:
         return self.inside("scans", subject)
 
-    def shards(self, kind: Literal["talks", "scans", "idol"]) -> Path:
+    def shards(self, kind: Literal["talks", "scans", "idol", "motions"]) -> Path:
         return self.inside("shards", kind)
 
-    def shard_source(self, kind: Literal["talks", "scans", "idol"]) -> Path | str:
+    def shard_source(self, kind: Literal["talks", "scans", "idol", "motions"]) -> Path | str:
         """Where to read shards: the workspace's, else those at `shards.url` if that is set."""
         own = self.shards(kind)
         there = self.shards_url is None or (own / "manifest.json").is_file()

@@ -1,12 +1,19 @@
+import math
+
 import pytest
 import roma
 import torch
 
 from configs.schema import ImageEncoderConfig, Stage1Config, Stage2Config
+from model.feet import plant_feet
+from model.flow import Generator, Windows
 from model.geometry import geodesic_angle
 from model.motion import MOTION, ROOT_LIMIT, TRANSLATION_LIMIT, bounded, motion_vector, params_from_motion
+from model.motion_space import MotionSpace
+from model.motion_spline import CHUNK, NEW, PAST, SEED, SPAN, TAIL, Surprises, chunked, knot_matrix, spline_matrix
 from model.stage1 import Stage1
-from model.stage2 import Stage2, audio_window, smooth
+from model.stage2 import Stage2, audio_window
+from model.talking import Motion, Talk, talk_whole
 from model.types import Camera, SmplxParams
 
 SIZE, AUDIO = 64, 6
@@ -15,8 +22,9 @@ STAGE1 = Stage1Config(
     pixel_channels=8, triplane_resolution=16, triplane_tokens=4, triplane_channels=8, fusion_layers=1, gaussians=512,
 )  # fmt: skip
 CONFIG = Stage2Config(
-    width=32, heads=4, layers=2, window=16, seed_frames=3, audio_context=4, appearance_tokens=3, appearance_resolution=8
-)
+    width=32, heads=4, layers=2, flow_width=32, flow_layers=1, window=32, memory=3, flow_steps=3, appearance_tokens=3,
+    appearance_resolution=8,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -37,22 +45,35 @@ def reference(stage1):
 @pytest.fixture(scope="module")
 def untrained(stage1):
     torch.manual_seed(2)
-    return Stage2(CONFIG, stage1, AUDIO)
+    return Stage2(CONFIG, stage1, AUDIO).eval()
+
+
+def smooth_clip(frames=300, seed=0, scale=0.15):
+    """Motion [T] whose every number wanders smoothly."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(frames + 40, 55 * 3 + 13, generator=generator)
+    kernel = torch.hann_window(41)
+    curves = torch.einsum("tdk,k->td", noise.unfold(0, 41, 1), kernel / kernel.square().sum().sqrt()) * scale
+    betas = torch.zeros(len(curves), 10)
+    return SmplxParams.from_pose(curves[:, :165].unflatten(1, (55, 3)), betas, curves[:, 165:175], 0.1 * curves[:, 175:])[:frames]
 
 
 @pytest.fixture(scope="module")
 def moving(stage1):
-    """A network with random heads, as if trained: it moves a lot."""
+    """A network with constants of some motion and random heads, as if trained: it moves a lot."""
     torch.manual_seed(2)
     network = Stage2(CONFIG, stage1, AUDIO)
-    for head in (network.steering, network.context, network.appearance):
-        torch.nn.init.normal_(head.weight, std=1.0)
-    return network
+    clips = [smooth_clip(seed=i) for i in range(4)]
+    network.generator.space.fit(clips)
+    network.generator.fit([(network.generator.space.encode(c)[0], torch.randn(300, AUDIO)) for c in clips])
+    for layer in (network.generator.flow.out, network.generator.mouth[-1], network.context, network.appearance):
+        torch.nn.init.normal_(layer.weight, std=0.3 / math.sqrt(layer.in_features))
+    return network.eval()
 
 
-def window_audio(batch=2, seed=0):
-    torch.manual_seed(seed)
-    return torch.randn(batch, CONFIG.window + 2 * CONFIG.audio_context, AUDIO)
+@pytest.fixture(scope="module")
+def body_of(stage1):
+    return stage1.body
 
 
 def turns(params):
@@ -103,13 +124,107 @@ def test_bounds_hold_root_and_translation_and_leave_small_motion_alone():
     torch.testing.assert_close(bounded(vector), vector, atol=1e-3, rtol=0)
 
 
+# motion as channels, splines and surprises
+
+
+def test_channels_bring_back_the_motion_whatever_the_reference():
+    space, clip = MotionSpace(CONFIG.mouth), smooth_clip(60)
+    clip.global_orient.mul_(0.2)
+    space.fit([smooth_clip(seed=5), smooth_clip(seed=6)])
+    told = [i for i in range(55) if i not in (1, 2, 4, 5, 7, 8, 10, 11) and not 25 <= i < 55]  # hands: the first axes alone
+    for index in (0, 30):
+        still = space.still(clip[index])
+        channels, mouth = space.encode(clip)
+        back = space.decode(channels - channels[index], mouth - still.mouth, clip[index], still)
+        away = geodesic_angle(turns(back), turns(clip))[:, told]
+        assert away[:, 1:].max() < 2e-3
+        assert away[:, 0].max() < 0.06  # the root is told in the reference's frame, and bounded
+        torch.testing.assert_close(back.expression, clip.expression, atol=1e-4, rtol=0)
+
+
+def test_no_residual_is_the_reference_exactly_in_any_pose():
+    space = MotionSpace(CONFIG.mouth)
+    space.fit([smooth_clip()])
+    reference = random_params(3)
+    back = space.decode(torch.zeros(3, 5, space.channels), torch.zeros(3, 5, space.mouth_channels), reference)
+    assert_same_pose(back, reference.map(lambda t: t[:, None]))
+
+
+def test_splines_follow_smooth_motion_and_settle_before_the_window_ends():
+    frames = 64
+    path = torch.sin(torch.arange(frames)[:, None] / 4 + torch.arange(3)).double()
+    knots = knot_matrix(frames) @ path
+    torch.testing.assert_close(spline_matrix(frames) @ knots, path, atol=2e-3, rtol=0)
+    longer = knot_matrix(frames + 20) @ torch.sin(torch.arange(frames + 20)[:, None] / 4 + torch.arange(3)).double()
+    last = (frames - TAIL) // 2 + 2
+    torch.testing.assert_close(knots[:last], longer[:last], atol=2e-3, rtol=0)
+
+
+def test_chunks_share_knots_so_frames_are_those_of_one_spline():
+    torch.manual_seed(0)
+    count = 3
+    knots = torch.randn(1, PAST + NEW * count, 2)
+    surprises, (past, new) = Surprises(2), chunked(knots)
+    pieces = surprises.frames(torch.cat([past, new], 2)[:, :, -SPAN:]).flatten(1, 2)
+    whole = spline_matrix(CHUNK * count).float() @ knots[:, PAST - SPAN + NEW :]
+    torch.testing.assert_close(pieces, whole)
+
+
+def test_surprises_have_unit_spread_go_back_to_their_knots_and_drawn_at_random_move_like_the_motion():
+    space = MotionSpace(CONFIG.mouth)
+    clips = [smooth_clip(seed=i) for i in range(6)]
+    space.fit(clips)
+    motion = torch.stack([space.encode(c)[0] for c in clips])[:, :152]
+    knots = (knot_matrix(152).float() @ (motion - motion.mean(1, keepdim=True)))[:, 3:-4]
+    surprises = Surprises(space.channels)
+    surprises.fit(knots)
+    past, new = chunked(knots)
+    z = surprises.whiten(new, past)
+    assert (z[..., 6:20].std((0, 1, 2)) - 1).abs().max() < 0.05
+    torch.testing.assert_close(surprises.colour(z, past), new, atol=1e-4, rtol=0)
+    made = torch.zeros(8, PAST, space.channels)
+    torch.manual_seed(0)
+    for _ in range(30):
+        made = torch.cat([made, surprises.colour(torch.randn(8, NEW, space.channels), made[:, -PAST:])], 1)
+    frames = spline_matrix(2 * (made.shape[1] - 3)).float() @ made
+    rough = lambda x: x[..., 6:20].diff(dim=1).diff(dim=1).abs().mean()  # noqa: E731
+    assert 0.5 < rough(frames) / rough(motion) < 2
+
+
+# feet
+
+
+def test_feet_stay_while_the_pelvis_moves(body_of):
+    torch.manual_seed(0)
+    reference = SmplxParams.zeros(2)
+    pose = reference.full_pose.clone()
+    pose[:, [4, 5], 0] = 0.3  # knees a little bent
+    pose[:, [1, 2], 0] = -0.15
+    reference = SmplxParams.from_pose(pose, 0.5 * torch.randn(2, 10), reference.expression, reference.transl)
+    moved = reference.map(lambda t: t[:, None].expand(2, 9, *t.shape[1:]).clone())
+    moved.global_orient.add_(0.1 * torch.randn(2, 9, 3))
+    moved.transl.add_(torch.randn(2, 9, 3) * torch.tensor([0.02, 0.01, 0.02]) - torch.tensor([0.0, 0.02, 0.0]))
+    planted = plant_feet(body_of, moved, reference)
+    joints = body_of.joints(planted.map(lambda t: t.flatten(0, 1))).unflatten(0, (2, 9))
+    feet = body_of.joints(reference)[:, None, [7, 8, 10, 11]]
+    assert (joints[:, :, [7, 8, 10, 11]] - feet).norm(dim=-1).max() < 1e-3
+    slid = body_of.joints(moved.map(lambda t: t.flatten(0, 1))).unflatten(0, (2, 9))[:, :, [7, 8, 10, 11]] - feet
+    assert slid.norm(dim=-1).max() > 0.02
+
+
+def test_legs_are_the_references_where_the_pelvis_is(body_of):
+    reference = random_params(3, scale=0.3)
+    still = reference.map(lambda t: t[:, None].expand(3, 2, *t.shape[1:]))
+    assert_same_pose(plant_feet(body_of, still, reference), still)
+
+
 # the network
 
 
 def test_untrained_network_holds_the_reference_pose(untrained, reference):
-    frames = untrained(reference, window_audio(), torch.randn(2, CONFIG.seed_frames, MOTION))
+    frames = untrained.generate(reference, torch.randn(2, 20, AUDIO))
     assert_same_pose(frames.params, reference.params.map(lambda t: t[:, None]))
-    assert frames.smplx_tokens.shape == (2, CONFIG.window, 32, 32)
+    assert untrained.smplx_tokens(reference, frames).shape == (2, 20, 32, 32)
     assert frames.appearance.abs().max() == 0
 
 
@@ -117,86 +232,141 @@ def test_better_reference_params_are_what_is_moved(untrained, reference):
     """A fit may replace the predicted parameters: generation then starts from the fit."""
     fit = reference.params.map(lambda t: t + 0.1)
     given = type(reference)(**{**reference.__dict__, "params": fit})
-    assert_same_pose(untrained(given, window_audio()).params, fit.map(lambda t: t[:, None]))
+    assert_same_pose(untrained.generate(given, torch.randn(2, 9, AUDIO)).params, fit.map(lambda t: t[:, None]))
 
 
 def test_untrained_frames_render_as_stage_one_poses_the_reference(untrained, stage1, reference):
-    frames = untrained(reference, window_audio())
+    frames = untrained.generate(reference, torch.randn(2, 8, AUDIO))
     cloud = untrained.render_cloud(reference, frames, 5)
     expected = stage1.pose(stage1.gaussians(stage1.canonical(reference)), reference.params)
-    torch.testing.assert_close(cloud.means, expected.means, atol=1e-4, rtol=0)
+    torch.testing.assert_close(cloud.means, expected.means, atol=1e-3, rtol=0)
     torch.testing.assert_close(cloud.colors, expected.colors, atol=1e-6, rtol=0)
 
 
 def test_each_sample_may_ask_for_its_own_frame(moving, reference):
-    frames = moving(reference, window_audio())
+    frames = moving.generate(reference, torch.randn(2, 16, AUDIO))
     mixed = moving.render_cloud(reference, frames, torch.tensor([2, 9]), moving.identity(reference))
     torch.testing.assert_close(mixed.means[1], moving.render_cloud(reference, frames, 9).means[1])
     torch.testing.assert_close(mixed.colors[0], moving.render_cloud(reference, frames, 2).colors[0])
     assert (mixed.colors[0] - moving.render_cloud(reference, frames, 9).colors[0]).abs().max() > 1e-4
 
 
-def test_gradients_reach_both_stages(stage1, reference):
+def test_stage_one_reads_the_frames_from_their_tokens(moving, reference):
+    """A reference whose parameters are what its tokens say: then those of its frames say what the frames are."""
+    frames = moving.generate(reference, torch.randn(2, 12, AUDIO))
+    tokens = moving.smplx_tokens(reference, frames)
+    focal, principal = reference.focal_over_size[:, None], reference.principal[:, None]
+    read = moving.stage1.smplx_decoder(tokens, focal, principal)
+    away = geodesic_angle(turns(read), turns(frames.params))[..., :25]  # so narrow a network cannot tell all fingers apart
+    assert away.max() < 0.03  # what the reference's tokens say need not be orthonormal
+    torch.testing.assert_close(read.transl, frames.params.transl, atol=5e-3, rtol=0)
+    assert (read.transl - reference.params.transl[:, None]).norm(dim=-1).max() > 1e-4
+
+
+def windows_of(network, frames=None, batch=3, seed=0):
+    generator = network.generator
+    frames = frames or CONFIG.window
+    motion = torch.stack([generator.space.encode(smooth_clip(SEED + frames + TAIL, seed + i))[0] for i in range(batch)])
+    mouth = torch.stack([generator.space.encode(smooth_clip(frames, seed + i))[1] for i in range(batch)])
+    still = generator.space.still(SmplxParams.zeros(batch))
+    audio = torch.randn(batch, generator.past_frames + frames + CONFIG.look_ahead, AUDIO)
+    style = torch.zeros(batch, 3 * generator.space.channels)
+    return Windows(audio, motion, mouth, still, motion[:, 0], style, torch.ones(batch, frames))
+
+
+def test_gradients_reach_both_stages(moving, stage1, reference):
     torch.manual_seed(0)
-    network = Stage2(CONFIG, stage1, AUDIO)
-    frames = network(reference, window_audio(), torch.zeros(2, CONFIG.seed_frames, MOTION))
-    cloud = network.render_cloud(reference, frames, 3)
+    drawn = moving.learn(windows_of(moving, batch=2), 2)
+    assert all(len(x) == 2 for x in drawn.losses.values())
+    frames = moving.estimated(reference.params, drawn)
+    cloud = moving.render_cloud(reference, frames, 3)
     (cloud.colors.sum() + cloud.means.square().sum() + frames.params.expression.sum()).backward()
-    for name in ("steering.weight", "appearance.weight"):
-        grad = dict(network.named_parameters())[name].grad
+    for name in ("generator.flow.out.weight", "generator.hearing.read.weight", "appearance.weight"):
+        grad = dict(moving.named_parameters())[name].grad
         assert grad.isfinite().all()
         assert grad.abs().max() > 0
     assert stage1.head.out.weight.grad.abs().max() > 0
-    stage1.zero_grad()
+    moving.zero_grad()
 
 
-def test_a_frame_hears_only_its_window_and_its_context(stage1, reference):
-    """With one layer, sound more than `audio_context` from a frame reaches it through other frames alone."""
-    torch.manual_seed(2)
-    network = Stage2(CONFIG.model_copy(update={"layers": 1}), stage1, AUDIO)
-    torch.nn.init.normal_(network.steering.weight)
-    block = network.blocks[0]
-    torch.nn.init.zeros_(block.self_attention.out.weight)  # shut the way through other frames
-    audio = window_audio()
+def test_what_is_heard_of_a_frame_ends_with_its_look_ahead(moving):
+    generator, before = moving.generator, moving.generator.past_frames
+    audio = torch.randn(1, before + 24 + CONFIG.look_ahead, AUDIO)
     changed = audio.clone()
-    changed[:, -2:] += 5
-    a, b = (network(reference, x).smplx_tokens[:, :, 24] for x in (audio, changed))  # 24: the unfiltered face token
-    moved = (a - b).abs().amax((0, 2)) > 1e-5
-    # the convolutions on audio reach 4 frames; the context 4 more
-    assert not moved[: CONFIG.window - 6].any()
-    assert moved[-1]
+    changed[:, before + 12] += 5  # the sound of frame 12
+    moved = (generator.hear(audio) - generator.hear(changed)).abs().amax((0, 2)) > 1e-5
+    assert moved.nonzero()[0, 0] == 12 - CONFIG.look_ahead
 
 
-def test_faces_follow_at_frame_rate_while_bodies_are_smooth():
-    x = torch.zeros(1, 31, 1)
-    x[:, 15] = 1
-    y = smooth(x, 1.5)
-    assert y[0, 15] < 0.3
-    assert torch.allclose(y.sum(), torch.tensor(1.0))
-    assert torch.allclose(y, y.flip(1), atol=1e-6)
-    torch.testing.assert_close(smooth(torch.full((1, 9, 2), 0.7), 1.5), torch.full((1, 9, 2), 0.7))
+def test_training_reads_all_chunks_at_once_as_generation_does_one_by_one(moving, reference, monkeypatch):
+    generator, params = moving.generator, reference.params[:1]
+    seen = []
+    monkeypatch.setattr(generator, "config", CONFIG.model_copy(update={"guidance": 1.0}))
+    draw = generator._draw
+    monkeypatch.setattr(generator, "_draw", lambda context, noise: seen.append(context) or draw(context, noise))
+    features = torch.randn(1, 6 * CHUNK, AUDIO)
+    talk = Talk(generator, moving.stage1.body, params)
+    states = []
+    proceed = generator.proceed
+    monkeypatch.setattr(generator, "proceed", lambda state, heard: states.append(state.knots) or proceed(state, heard))
+    talk.push(features)
+    talk.finish()
+    audio = audio_window(features, 0, 6 * CHUNK, generator.past_frames, CONFIG.look_ahead)
+    described = generator.describe(generator.space.still(params), None)
+    tokens = generator._tokens(generator.hear(audio), torch.stack(states, 1), described)
+    chunks = torch.arange(6)
+    near = (chunks[:, None] >= chunks) & (chunks[:, None] - chunks < CONFIG.memory)
+    for block in generator.blocks:
+        tokens = block(tokens, tokens, (chunks, chunks), near)
+    torch.testing.assert_close(generator.norm(tokens)[0], torch.cat(seen), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("length", [1, 3, 16, 17, 29, 60])
+# talks
+
+
+@pytest.mark.parametrize("length", [1, 3, 8, 14, 15, 29, 60])
 def test_any_length_is_generated(moving, reference, length):
     frames = moving.generate(reference[:1], torch.randn(length, AUDIO))
-    assert frames.smplx_tokens.shape[:2] == frames.params.transl.shape[:2] == frames.appearance.shape[:2] == (1, length)
+    assert frames.params.transl.shape[:2] == frames.appearance.shape[:2] == (1, length)
+    assert frames.params.full_pose.isfinite().all()
 
 
-def test_generation_is_deterministic_and_starts_as_its_first_window(moving, reference):
-    audio = torch.randn(2, 50, AUDIO)
-    first, second = moving.generate(reference, audio), moving.generate(reference, audio)
-    assert torch.equal(first.smplx_tokens, second.smplx_tokens)
-    seed = torch.zeros(2, CONFIG.seed_frames, MOTION)
-    window = moving(reference, audio_window(audio, 0, CONFIG.window, CONFIG.audio_context), seed)
-    kept = CONFIG.window - CONFIG.seed_frames
-    torch.testing.assert_close(first.smplx_tokens[:, :kept], window.smplx_tokens[:, :kept], atol=1e-4, rtol=1e-4)
+@pytest.mark.parametrize("piece", [1, 5, 8, 33])
+def test_a_stream_gives_the_frames_of_the_whole_speech(moving, reference, piece):
+    audio = torch.randn(2, 75, AUDIO)
+    whole = talk_whole(moving.generator, moving.stage1.body, reference.params, audio, seed=3)
+    talk = moving.begin(reference, seed=3)
+    parts = [*(talk.push(x) for x in audio.split(piece, 1)), talk.finish()]
+    stream = Motion.cat([p for p in parts if p is not None], 1)
+    torch.testing.assert_close(stream.params.full_pose, whole.params.full_pose, atol=2e-5, rtol=0)
+    torch.testing.assert_close(stream.params.transl, whole.params.transl, atol=1e-5, rtol=0)
+
+
+def test_a_stream_is_late_by_a_chunk_and_its_look_ahead_and_keeps_no_more_with_time(moving, reference):
+    talk = moving.begin(reference[:1])
+    for come in range(1, CHUNK + CONFIG.look_ahead):
+        assert talk.push(torch.randn(1, 1, AUDIO)) is None, come
+    assert talk.push(torch.randn(1, 1, AUDIO)).heard.shape[1] == CHUNK
+    sizes = set()
+    for _ in range(12):
+        talk.push(torch.randn(1, 5 * CHUNK, AUDIO))
+        sizes.add(talk.waiting.numel() + talk.state.knots.numel() + sum(m.numel() for m in talk.state.memory))
+    assert len(sizes) == 1
+
+
+def test_same_seed_same_talk_and_another_seed_another(moving, reference):
+    audio = torch.randn(2, 40, AUDIO)
+    first, again, other = (moving.generate(reference, audio, seed=s).params.body_pose for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert (first - other).abs().max() > 0.01
+    alone = moving.generate(reference[1:], audio[1:], seed=2).params.body_pose  # row i of a batch draws from seed + i
+    torch.testing.assert_close(alone[0], first[1], atol=1e-5, rtol=0)
 
 
 def test_the_end_of_a_speech_does_not_change_its_beginning(moving, reference):
     audio = torch.randn(60, AUDIO)
     whole, cut = moving.generate(reference[:1], audio), moving.generate(reference[:1], audio[:45])
-    torch.testing.assert_close(whole.params.transl[:, :20], cut.params.transl[:, :20])
+    torch.testing.assert_close(whole.params.body_pose[:, :32], cut.params.body_pose[:, :32], atol=1e-5, rtol=0)
 
 
 def test_long_generation_does_not_drift(moving, reference):
@@ -206,50 +376,52 @@ def test_long_generation_does_not_drift(moving, reference):
     assert root.max() < ROOT_LIMIT + 0.01
     assert away.max() < TRANSLATION_LIMIT + 0.01
     assert torch.equal(frames.params.betas, reference.params.betas[:1, None].expand(1, 600, 10))
-    assert root[0, -100:].mean() < root[0, :100].mean() + 0.1
 
 
 def test_audio_window_repeats_the_ends():
     x = torch.arange(5.0)[:, None]
-    assert audio_window(x, 0, 3, 2)[:, 0].tolist() == [0, 0, 0, 1, 2, 3, 4]
-    assert audio_window(x, 3, 4, 1)[:, 0].tolist() == [2, 3, 4, 4, 4, 4]
+    assert audio_window(x, 0, 3, 2, 2)[:, 0].tolist() == [0, 0, 0, 1, 2, 3, 4]
+    assert audio_window(x, 3, 4, 1, 1)[:, 0].tolist() == [2, 3, 4, 4, 4, 4]
 
 
-def test_wrong_audio_or_seed_is_refused_with_both_shapes(untrained, reference):
-    with pytest.raises(ValueError, match=rf"expected audio \[B, T \+ 8, {AUDIO}\], got \(2, 20, 5\)"):
-        untrained(reference, torch.randn(2, 20, 5))
-    with pytest.raises(ValueError, match=f"expected seed .*{MOTION}"):
-        untrained(reference, window_audio(), torch.zeros(2, 3, 12))
-    with pytest.raises(ValueError, match=r"expected audio \[2, L > 0, A\], got \(1, 50, 6\)"):
+def test_wrong_audio_or_settings_are_refused_with_both_shapes(untrained, reference):
+    with pytest.raises(ValueError, match=rf"expected audio \[2, L > 0, A\], got \(1, 50, {AUDIO}\)"):
         untrained.generate(reference, torch.randn(50, AUDIO))
+    with pytest.raises(ValueError, match=rf"expected audio features \[2, n, {AUDIO}\], got \(2, 20, 5\)"):
+        untrained.generate(reference, torch.randn(2, 20, 5))
+    with pytest.raises(ValueError, match="window must be a multiple of 8 frames, got 12"):
+        Generator(CONFIG.model_copy(update={"window": 12}), AUDIO)
+    with pytest.raises(ValueError, match="look_ahead must be 36 frames or less, got 50"):
+        Generator(CONFIG.model_copy(update={"look_ahead": 50}), AUDIO)
 
 
 def test_bfloat16_autocast_holds_the_reference_pose(untrained, reference):
     with torch.autocast("cpu", torch.bfloat16):
-        frames = untrained(reference, window_audio())
+        frames = untrained.generate(reference, torch.randn(2, 20, AUDIO))
         cloud = untrained.render_cloud(reference, frames, 0)
     assert frames.params.transl.dtype == cloud.means.dtype == torch.float32
     assert_same_pose(frames.params, reference.params.map(lambda t: t[:, None]), 1e-3)
 
 
-def test_a_few_steps_learn_a_jaw_that_follows_the_sound(stage1, reference):
-    """Loudness in one audio channel opens the jaw: 60 steps find it, on sound not trained on."""
+def test_a_few_steps_learn_a_jaw_that_follows_the_sound(moving):
+    """Loudness in one audio channel opens the jaw: 40 steps find it, on sound not trained on."""
     torch.manual_seed(0)
-    network = Stage2(CONFIG, stage1, AUDIO)
-    learned = [p for n, p in network.named_parameters() if not n.startswith("stage1.")]
-    optimiser = torch.optim.AdamW(learned, lr=3e-3)
-    context = CONFIG.audio_context
+    generator = Generator(CONFIG, AUDIO)
+    generator.space.mouth_scale[0] = 0.2
+    optimiser = torch.optim.AdamW(generator.parameters(), lr=3e-3)
 
-    def jaws(audio):
-        return network(reference, audio).params.jaw_pose[..., 0] - reference.params.jaw_pose[:, None, 0]
+    def jaws(seed):
+        windows = windows_of(moving, batch=4, seed=seed)
+        wanted = windows.mouth.clone()
+        wanted[..., 0] = 0.2 * windows.audio[:, generator.past_frames : generator.past_frames + CONFIG.window, 0]
+        return Windows(**{**windows.__dict__, "mouth": wanted})
 
-    for step in range(60):
-        audio = window_audio(seed=step)
-        error = (jaws(audio) - 0.2 * audio[:, context:-context, 0]).abs().mean()
+    for step in range(40):
+        loss = generator.learn(jaws(step % 7), 1).losses["smplx_mouth"][..., 0].mean()
         optimiser.zero_grad()
-        error.backward()
+        loss.backward()
         optimiser.step()
     with torch.no_grad():
-        audio = window_audio(seed=999)
-        both = torch.stack([jaws(audio).flatten(), audio[:, context:-context, 0].flatten()])
+        windows = jaws(99)
+        both = torch.stack([generator.learn(windows, 1).mouth[..., 0].flatten(), windows.mouth[..., 0].flatten()])
     assert torch.corrcoef(both)[0, 1] > 0.6

@@ -40,11 +40,11 @@ def tiny_settings() -> dict:
             "fusion_layers": 1, "gaussians": 512,
         },
         "stage2": {
-            "width": 32, "heads": 2, "layers": 1, "window": 12, "audio_context": 4, "appearance_tokens": 2,
-            "appearance_resolution": 8,
+            "width": 32, "heads": 2, "layers": 1, "flow_width": 32, "flow_layers": 1, "window": 16, "flow_steps": 2,
+            "appearance_tokens": 2, "appearance_resolution": 8,
         },
         "stage1_training": training,
-        "stage2_training": {**training, "motion_steps": 2},
+        "stage2_training": {**{k: v for k, v in training.items() if k != "views"}, "motion_steps": 2},
     }  # fmt: skip
 
 

@@ -1,0 +1,359 @@
+"""How well stage 2 makes speakers talk whom it has never seen: motion against the truth of the same speech.
+
+    python -m benchmarks.stage2 [--config FILE] [--weights FILE] [--clips 16] [--row NAME=FOLDER]
+
+Speakers are drawn afresh by the talk generator (motion and sound, no pictures), each with an oracle draw: the generator run
+again on the same speech with another seed, which is what a perfect sampler would score. Each starts from the truth's first
+frame. `--row` adds another system's motion: a folder of fit files named <clip>.npz (`--list` writes the clips' speech and
+truth there for it). FGD is in the latents of an auto-encoder fitted to the training motion, or to other drawn talks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import resource
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import roma
+import torch
+from torch import Tensor
+
+from benchmarks.report import Figure, arguments, device_name, publish
+from configs.schema import Config, load_config
+from model import metrics, metrics_talk
+from model.audio_encoders import make_audio_encoder
+from model.body import Body
+from model.face_motion import FaceMotion
+from model.geometry import rotation_to_6d
+from model.motion import pose_features
+from model.stage2 import Stage2
+from model.types import Camera, SmplxParams
+from pipelines.checkpoints import load_stage2
+from pipelines.crops import shrink
+from pipelines.media import SAMPLE_RATE
+from pipelines.store import Store
+from samples.builders.people import embedded_body
+
+SPEAKER, SECONDS, ORACLE = 900_000, 20.0, 500  # seed of the first unseen speaker; of a clip; added to the take
+STRONG = 1.2  # prominence of a strong accent
+BLINK, LIDS = 1.0, 8  # half shut; the embedded body's coefficient
+MOUTH = (1, 2, 3, 4, 5)
+NECK = 12
+REFERENCES, REFERENCE_SPEAKER = 24, 800_000  # drawn talks that FGD's encoder is fitted to and the nearest clip is taken from
+SHIFT = 1  # clips further on whose truth a mismatched figure is taken with
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One unseen speaker's talk."""
+
+    name: str
+    truth: SmplxParams  # [T] world, y up
+    oracle: SmplxParams  # [T]
+    features: np.ndarray  # [T, A]
+    audio: np.ndarray  # [S] 16 kHz
+    phones: tuple[tuple[float, float, str], ...]
+    accents: tuple[float, ...]  # seconds of strong ones
+
+
+def draw_clips(config: Config, count: int, seconds: float = SECONDS, first: int = SPEAKER, oracle: bool = True) -> list[Clip]:
+    """Talks of `count` speakers from `first` on; without `oracle` the second draw is the first again."""
+    from samples.builders.gesture import accents
+    from samples.builders.talks import make_score, perform, plan_talk
+
+    clips, encoder = [], make_audio_encoder(config.audio)
+    for speaker in range(first, first + count):
+        score = make_score(plan_talk(speaker, speaker=speaker, seconds=seconds, fps=config.cut.fps))
+        strong = tuple(t for t, p in accents(score.phones) if p > STRONG)
+        phones = tuple((p.start, p.end, p.name) for p in score.phones)
+        features = encoder(score.audio, score.fps, score.frames)
+        truth = perform(score)
+        second = perform(score, score.plan.take + ORACLE) if oracle else truth
+        clips.append(Clip(f"speaker{speaker}", truth, second, features, score.audio, phones, strong))
+    return clips
+
+
+class Scorer:
+    """Figures of rows of performances, one a clip."""
+
+    def __init__(self, config: Config, body: Body, clips: list[Clip], training: list[SmplxParams]):
+        from pipelines.body import body_hash, face_embedding
+
+        self.clips, self.body, self.fps = clips, body, float(config.cut.fps)
+        embedding = face_embedding(body, body_hash(config))
+        lips = [0, 17]
+        self.face = FaceMotion(body, body.surface(embedding.faces[lips], embedding.barycentric[lips]))
+        windows = metrics.motion_windows([_poses(p) for p in training])
+        self.autoencoder = metrics.fit_autoencoder(windows)
+        self.real = metrics.motion_windows([_poses(c.truth) for c in clips])
+        self.seen = [self.look(c.truth) for c in clips]
+
+    def look(self, params: SmplxParams) -> dict[str, Any]:
+        """What the figures need of one performance."""
+        with torch.no_grad():
+            joints = self.body.joints(params).numpy()
+            ends = self.face(params.jaw_pose, params.betas[0], params.expression).numpy()
+        mouth = np.concatenate([params.jaw_pose[:, :1].numpy(), params.expression[:, list(MOUTH)].numpy()], 1)
+        turns = rotation_to_6d(roma.rotvec_to_rotmat(params.body_pose)).numpy()
+        return {
+            "joints": joints, "opening": np.linalg.norm(ends[:, 0] - ends[:, 1], axis=-1), "mouth": mouth, "turns": turns,
+            "lids": params.expression[:, LIDS].numpy(), "speed": metrics_talk.wrist_speed(joints, self.fps), "poses": _poses(params),
+        }  # fmt: skip
+
+    def row(self, played: list[SmplxParams], shift: int = 0) -> dict[str, float]:
+        """Means over clips; with `shift` alignment is measured against the speech and truth of the clip that far on."""
+        looks, clips, fps = [self.look(p) for p in played], self.clips, self.fps
+        order = np.roll(np.arange(len(clips)), -shift)
+        corr, lags, response, closed = [], [], [], np.zeros(4)
+        for i, look in enumerate(looks):
+            clip, true = clips[order[i]], self.seen[order[i]]
+            size = min(len(look["mouth"]), len(true["mouth"]))
+            corr.append(metrics_talk.series_correlation(look["mouth"][:size], true["mouth"][:size]))
+            lags.append(metrics_talk.lag_profile(look["mouth"][:size, 0], true["mouth"][:size, 0]))
+            closed += metrics_talk.closures(look["opening"][:size], true["opening"][:size], clip.phones, fps)
+            response.append(metrics_talk.stroke_response(look["speed"][: size - 1], clip.accents, fps))
+        mean = lambda f: float(np.mean([f(x) for x in looks]))  # noqa: E731
+        around_neck = lambda x: (x["joints"] - x["joints"][:, NECK : NECK + 1])[:, 9:]  # noqa: E731
+        return {
+            "mouth_corr": float(np.mean(corr)), "mouth_lag_ms": 1000 * metrics_talk.lag_of(np.mean(lags, 0), fps),
+            "closed": closed[0] / max(closed[1], 1), "false_closed": closed[2] / max(closed[3], 1),
+            "stroke_response": float(np.concatenate(response).mean()), "jitter": mean(lambda x: metrics_talk.jitter(x["turns"])),
+            "seam": mean(lambda x: metrics_talk.seam(x["turns"])), "jaw_amplitude": mean(lambda x: x["mouth"][:, 0].std()),
+            "hand_speed": mean(lambda x: x["speed"].mean()), "l1div": mean(lambda x: metrics.l1div(around_neck(x))),
+            "blink_rate": mean(lambda x: metrics_talk.blink_rate(x["lids"], fps, BLINK)),
+            "foot_sliding_mm_s": 1000 * float(np.nanmean([metrics.foot_sliding(x["joints"], fps) for x in looks])),
+            "bc": float(np.nanmean([metrics.beat_consistency(x["joints"], clips[order[i]].audio, fps) for i, x in enumerate(looks)])),
+            "fgd": metrics.fgd(self.real, metrics.motion_windows([x["poses"] for x in looks]), self.autoencoder),
+        }  # fmt: skip
+
+
+def _poses(params: SmplxParams) -> Tensor:  # [T, 330]
+    return pose_features(params)[..., :330]
+
+
+def ratios(table: dict[str, dict[str, float]], name: str) -> dict[str, float]:
+    """The issue's figures of one row: what it measures over what the truth does."""
+    row, wrong, true, oracle, frozen = table[name], table[f"{name} mismatched"], table["truth"], table["oracle"], table["frozen"]
+    out = {
+        "jitter_ratio": row["jitter"] / true["jitter"], "mouth_corr_ratio": row["mouth_corr"] / oracle["mouth_corr"],
+        "mouth_corr_mismatched": wrong["mouth_corr"], "mouth_lag_ms": abs(row["mouth_lag_ms"]),
+        "closure_ratio": row["closed"] / true["closed"], "false_closure_ratio": row["false_closed"] / true["false_closed"],
+        "stroke_response_ratio": row["stroke_response"] / true["stroke_response"],
+        "stroke_response_ratio_mismatched": wrong["stroke_response"] / true["stroke_response"],
+        "fgd_over_frozen": row["fgd"] / frozen["fgd"], "seam_ratio": row["seam"] / true["seam"],
+        "foot_sliding_mm_s": row["foot_sliding_mm_s"], "bc": row["bc"], "bc_mismatched": wrong["bc"],
+    }  # fmt: skip
+    return out | {n: row[n] / true[n] for n in ("jaw_amplitude", "hand_speed", "l1div", "blink_rate")}
+
+
+def perform_with(generator: Any, body: Body, clips: list[Clip], seed: int = 0, chunk: int | None = None) -> list[SmplxParams]:
+    """Motion [T] for each clip from its first frame, all clips at once; as a stream of `chunk` frames where that is given."""
+    from model.talking import Motion, Talk
+
+    device = next(generator.parameters()).device
+    longest = max(len(c.features) for c in clips)
+    # shorter clips go on with their last frame, and are cut
+    padded = [np.concatenate([c.features, np.repeat(c.features[-1:], longest - len(c.features), 0)]) for c in clips]
+    features = torch.from_numpy(np.stack(padded)).to(device)
+    reference = SmplxParams.cat([c.truth[:1] for c in clips]).to(device)
+    talk = Talk(generator, body, reference, seed=seed)
+    pieces = features.split(chunk or longest, 1)
+    parts = [part for part in (*(talk.push(p) for p in pieces), talk.finish()) if part is not None]
+    made = Motion.cat(parts, 1).params.to("cpu")
+    return [made[i, : len(c.features)] for i, c in enumerate(clips)]
+
+
+def control_rows(clips: list[Clip], corpus: list[Clip]) -> dict[str, list[SmplxParams]]:
+    """Rows that need no network: the truth, the oracle draw, another clip's truth, a frozen pose, the nearest training clip."""
+    fill = lambda p, count: p[torch.arange(count) % len(p.transl)]  # noqa: E731
+    other = [fill(clips[(i + 1) % len(clips)].truth, len(c.features)) for i, c in enumerate(clips)]
+    rows = {
+        "truth": [c.truth for c in clips], "oracle": [c.oracle for c in clips], "other clip": other,
+        "frozen": [c.truth[:1].map(lambda x, n=len(c.features): x.expand(n, *x.shape[1:])) for c in clips],
+    }  # fmt: skip
+    if corpus:
+        rows["nearest clip"] = [nearest(c, corpus) for c in clips]
+    return rows
+
+
+def nearest(clip: Clip, corpus: list[Clip], stride: int = 10) -> SmplxParams:
+    """The training motion whose sound is most like the clip's: least squared difference of features, frame by frame."""
+    wanted, count = clip.features, len(clip.features)
+    at = lambda other, start: np.arange(start, start + count) % len(other.features)  # noqa: E731
+    places = [(other, at(other, start)) for other in corpus for start in range(0, len(other.features), stride)]
+    gaps = [float(np.square(other.features[rows] - wanted).mean()) for other, rows in places]
+    other, rows = places[int(np.argmin(gaps))]
+    return other.truth[torch.from_numpy(rows)]
+
+
+def idle_and_draws(generator: Any, body: Body, clips: list[Clip], truth_speed: float, fps: float, encoder: Any) -> list[Figure]:
+    """Hands in ten seconds of silence against those of talk (idle life is some, gestures are not); how far two draws differ."""
+    silent = encoder(np.zeros(int(10 * SAMPLE_RATE), np.float32), Fraction(fps), int(10 * fps))
+    quiet = perform_with(generator, body, [dataclasses.replace(c, features=silent) for c in clips])
+    joints = [body.to("cpu").joints(p)[int(2 * fps) :].numpy() for p in quiet]
+    speed = float(np.mean([metrics_talk.wrist_speed(j, fps).mean() for j in joints]))
+    device = next(generator.parameters()).device
+    first, second = (perform_with(generator, body.to(device), clips[:4], seed=s) for s in (100, 200))
+    body.to("cpu")
+    apart = [metrics.mpjpe(body.joints(a)[:, [20, 21]], body.joints(b)[:, [20, 21]]) for a, b in zip(first, second, strict=True)]
+    return [
+        Figure("silence_hand_speed", round(speed / truth_speed, 4), "of talk's"),
+        Figure("draws_wrists_apart", round(1000 * float(np.mean(apart)), 1), "mm"),
+    ]
+
+
+# --- speed
+
+
+def speeds(config: Config, stage2: Stage2, clip: Clip, size: int = 512, frames: int = 64) -> list[Figure]:
+    """Sound → pictures of `size`² on the network's device: whole speech, stream of 40 ms pieces, time to the first picture."""
+    from benchmarks.stage1 import draw_subject
+    from pipelines.steps_stage1 import in_camera
+    from pipelines.stream import Avatar
+
+    device, subject = next(stage2.parameters()).device, draw_subject(SPEAKER)
+    side = stage2.stage1.config.image.image_size
+    camera = subject.cameras[:1].resized(side, side).to(device)
+    image = shrink(subject.pictures[:1, ..., :3], side).movedim(-1, 1).to(device)
+    with torch.no_grad():
+        body = in_camera(stage2.stage1, subject.params[:1].to(device), camera.w2c)
+        encoding = dataclasses.replace(stage2.stage1.encode(image, camera, body), params=body)
+        wide = camera[0].resized(size, size)
+        upright = Camera(torch.eye(4, device=device), wide.intrinsics, wide.size)
+        avatar = Avatar(config, stage2, encoding, stage2.identity(encoding), upright)
+    sound = clip.audio[: int(frames * SAMPLE_RATE / config.cut.fps)]
+    piece = SAMPLE_RATE // 25
+    pieces = [sound[i : i + piece] for i in range(0, len(sound), piece)]
+    offline, live = (lambda: avatar.speaking(sound, frames)), (lambda: avatar.live(pieces))
+    found = []
+    for name, run in (("offline", offline), ("stream", live)):
+        list(itertools.islice(run(), 8))  # compiles and fills caches
+        start = time.perf_counter()
+        count = sum(1 for _ in run())
+        found.append(Figure(f"fps_{size}_{name}", round(count / (time.perf_counter() - start), 2), "frames/s"))
+    waits = []
+    for _ in range(3):
+        start = time.perf_counter()
+        next(live())
+        waits.append(1000 * (time.perf_counter() - start))
+    bar = "<= 150" if device.type == "cuda" else None
+    return [*found, Figure("first_frame_ms", round(sorted(waits)[1], 1), "ms", bar), *_memory(device)]
+
+
+def _memory(device: torch.device) -> list[Figure]:
+    if device.type == "cuda":
+        return [Figure("peak_gpu_memory", torch.cuda.max_memory_allocated(device) / 1e9, "GB")]
+    return [Figure("peak_memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, "GB")]
+
+
+# --- all together
+
+BARS = {
+    "jitter_excess": "<= 0.2", "mouth_corr_ratio": ">= 0.93", "mouth_corr_mismatched": "<= 0.05", "mouth_lag_ms": "<= 20",
+    "closure_ratio": ">= 0.92", "false_closure_ratio": "<= 1.2", "stroke_response_ratio": ">= 0.7",
+    "stroke_response_ratio_mismatched": "<= 0.1", "fgd_over_frozen": "<= 0.08", "fgd_ratio": "<= 0.5", "seam_ratio": "<= 1.05",
+    "foot_sliding_mm_s": "<= 5",
+}  # fmt: skip
+WITHIN = ("jaw_amplitude", "hand_speed", "l1div", "blink_rate")  # each to be within .85–1.15 of the truth's
+
+
+def figures(table: dict[str, dict[str, float]], baseline: str | None) -> list[Figure]:
+    """The issue's figures of our row, offline but for seams, which are the stream's."""
+    found = ratios(table, "ours")
+    found["seam_ratio"] = ratios(table, "ours, stream")["seam_ratio"]
+    found["jitter_excess"] = abs(found["jitter_ratio"] - 1)
+    if baseline is not None:
+        found["fgd_ratio"] = found["fgd_over_frozen"] / ratios(table, baseline)["fgd_over_frozen"]
+    units = {"mouth_lag_ms": "ms", "foot_sliding_mm_s": "mm/s"}
+    out = [Figure(n, round(v, 4), units.get(n, ""), BARS.get(n)) for n, v in found.items()]
+    return [*out, *(Figure(f"{n}_excess", round(abs(found[n] - 1), 4), "", "<= 0.15") for n in WITHIN)]
+
+
+def print_table(table: dict[str, dict[str, float]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table("row", *table["truth"])
+    for name, row in table.items():
+        shown.add_row(name, *(f"{v:.4g}" for v in row.values()))
+    Console(stderr=True, width=240).print(shown)
+
+
+def read_row(folder: Path, clips: list[Clip]) -> list[SmplxParams]:
+    """Another system's motion: <clip>.npz fit files. ValueError names one that is missing or too short."""
+    from pipelines.formats import load_fit
+
+    found = []
+    for clip in clips:
+        path = folder / f"{clip.name}.npz"
+        if not path.is_file():
+            raise ValueError(f"--row: expected {path}, it does not exist; `--list {folder}` writes the speech to make it from")
+        params = load_fit(path).params
+        if len(params.transl) < len(clip.features):
+            raise ValueError(f"--row: {path}: expected {len(clip.features)} frames, got {len(params.transl)}")
+        found.append(params[: len(clip.features)])
+    return found
+
+
+def list_clips(config: Config, folder: Path, clips: list[Clip]) -> None:
+    """Write <clip>.wav and truth/<clip>.npz."""
+    from pipelines.formats import make_camera, save_fit
+    from pipelines.media import write_wav
+
+    (folder / "truth").mkdir(parents=True, exist_ok=True)
+    camera = make_camera(torch.eye(4), torch.full((2,), 800.0), torch.full((2,), 256.0), torch.tensor([512, 512]))
+    for clip in clips:
+        write_wav(folder / f"{clip.name}.wav", clip.audio)
+        save_fit(folder / "truth" / f"{clip.name}.npz", clip.truth, camera, torch.ones(len(clip.features)), config.cut.fps)
+
+
+def main() -> None:
+    parser = arguments("Stage 2 on unseen speakers")
+    parser.add_argument("--config", type=Path, default=Path("configs/small_stage2.yaml"))
+    parser.add_argument("--weights", type=Path, help="stage 2 safetensors; default: the workspace's")
+    parser.add_argument("--clips", type=int, default=16, help="unseen speakers, a clip each")
+    parser.add_argument("--row", action="append", default=[], metavar="NAME=FOLDER", help="another system's motion, 'baseline' for one")
+    parser.add_argument("--list", type=Path, metavar="FOLDER", help="write the clips' speech and truth there and stop")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--guidance", type=float, help="instead of the weights'")
+    parser.add_argument("--temperature", type=float, help="instead of the weights'")
+    parser.add_argument("--steps", type=int, help="of the flow, instead of the weights'")
+    options = parser.parse_args()
+    start, config = time.perf_counter(), load_config(options.config)
+    clips = draw_clips(config, options.clips)
+    if options.list:
+        list_clips(config, options.list, clips)
+        return
+    stage2 = load_stage2(config, options.weights or Store(config), options.device)
+    given = {"guidance": options.guidance, "temperature": options.temperature, "flow_steps": options.steps}
+    stage2.generator.config = stage2.config.model_copy(update={n: v for n, v in given.items() if v is not None})
+    body = embedded_body()
+    others = draw_clips(config, REFERENCES, first=REFERENCE_SPEAKER, oracle=False)
+    scorer = Scorer(config, body, clips, [c.truth for c in others])
+    rows = control_rows(clips, others)
+    rows["ours"] = perform_with(stage2.generator, body.to(options.device), clips)
+    rows["ours, stream"] = perform_with(stage2.generator, body, clips, chunk=5)
+    body.to("cpu")
+    gap = max(float((a.full_pose - b.full_pose).abs().max()) for a, b in zip(rows["ours"], rows["ours, stream"], strict=True))
+    for name, _, folder in (r.partition("=") for r in options.row):
+        rows[name] = read_row(Path(folder), clips)
+    table = {}
+    for name, played in rows.items():
+        table[name], table[f"{name} mismatched"] = scorer.row(played), scorer.row(played, SHIFT)
+    print_table(table)
+    found = [*figures(table, "baseline" if "baseline" in rows else None), Figure("stream_error_rad", gap, "rad", "<= 1e-4")]
+    encoder, fps = make_audio_encoder(config.audio), float(config.cut.fps)
+    found += idle_and_draws(stage2.generator, body.to(options.device), clips, table["truth"]["hand_speed"], fps, encoder)
+    found += speeds(config, stage2, clips[0])
+    about = {"clips": len(clips), "seconds": SECONDS, "autoencoder": scorer.autoencoder.weights_hash(), "rows": table}
+    publish("stage2", found, device=device_name(options.device), config=about, seconds=time.perf_counter() - start, path=options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,323 @@
+"""Speech → motion by conditional flow matching, chunk after chunk: one network, the same offline and as a stream.
+
+A causal transformer reads one token a chunk (8 frames): what the sound says until `look_ahead` frames after it, the
+motion before it, the reference pose and, where given, the speaker's style. Its state conditions a small network that
+draws the chunk's surprises (model.motion_spline) out of noise along a learned flow, in few steps. The mouth is a
+regression from the sound, frame by frame. Training sees true pasts, all chunks at once; generation keeps `memory` chunks.
+Axes: B batch, T frames, K chunks, A audio features, w width, C flow channels, M mouth channels, S noise draws a chunk.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from configs.schema import Stage2Config
+from model.geometry import full_precision
+from model.layers import Attention, RMSNorm, SwiGLU
+from model.motion_space import MotionSpace, Still
+from model.motion_spline import CHUNK, NEW, PAST, SEED, SPAN, TAIL, Surprises, chunked, knot_matrix
+from model.types import TensorGroup
+
+SMALL = 0.005  # radians or metres; channels that vary less count for little
+STYLE_DROPPED = 0.5  # share of training windows whose style is hidden: at work there is mostly none
+AUDIO_DROPPED = 0.1  # whose sound is hidden, for guidance
+PAST_NOISE = 0.03  # standard deviation, of the channels' own, added to the motion that is read
+HEARING = ((5, 1), (5, 1), (5, 1), (3, 2), (3, 4), (3, 8), (3, 16))  # kernel and dilation of its layers
+FREQUENCIES = 32
+SHARPNESS = 4.0  # weight of the mouth's moves from frame to frame, which are small numbers but close lips
+
+
+@dataclass(frozen=True)
+class Windows(TensorGroup):
+    """Training windows: T = K · CHUNK frames with what is round them."""
+
+    audio: Tensor  # [B, reach before + T + look_ahead, A]
+    motion: Tensor  # [B, SEED + T + TAIL, C] flow channels
+    mouth: Tensor  # [B, T, M]
+    still: Still  # [B] the reference's channels; its root reads zero
+    origin: Tensor  # [B, C] what the motion is a residual to: the reference's channels, its root's place included
+    style: Tensor  # [B, 3 C]
+    confidence: Tensor  # [B, T]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What the network says of training windows."""
+
+    losses: dict[str, Tensor]  # [B, …] unreduced
+    knots: Tensor  # [B, K, SPAN, C] with the clean estimates of each chunk's new ones
+    mouth: Tensor  # [B, T, M] residuals to the reference
+    heard: Tensor  # [B, T, w]
+
+    def __getitem__(self, rows: slice) -> Drawn:
+        losses = {name: value[rows] for name, value in self.losses.items()}
+        return Drawn(losses, self.knots[rows], self.mouth[rows], self.heard[rows])
+
+
+@dataclass
+class State:
+    """Where a generation stands; of constant size."""
+
+    still: Still  # [B]
+    knots: Tensor  # [B, PAST, C] residuals to the reference
+    memory: list[Tensor]  # of every block, tokens [B or 2B, ≤ memory, w]
+    described: Tensor  # [B or 2B, w]
+    noise: list[torch.Generator]  # of every row, on the CPU: the same draws on every device
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """CHUNK generated frames, as residuals to the reference."""
+
+    flow: Tensor  # [B, CHUNK, C]
+    mouth: Tensor  # [B, CHUNK, M]
+
+
+class Generator(nn.Module):
+    """Speech to channels of motion."""
+
+    audio_mean: Tensor
+    audio_scale: Tensor
+    knot_matrix: Tensor
+
+    def __init__(self, config: Stage2Config, audio_dim: int):
+        super().__init__()
+        if config.window % CHUNK:
+            raise ValueError(f"stage 2: window must be a multiple of {CHUNK} frames, got {config.window}")
+        self.config, self.audio_dim = config, audio_dim
+        self.space = MotionSpace(config.mouth)
+        channels, width = self.space.channels, config.width
+        self.surprises = Surprises(channels)
+        self.register_buffer("audio_mean", torch.zeros(audio_dim))
+        self.register_buffer("audio_scale", torch.ones(audio_dim))
+        self.register_buffer("knot_matrix", knot_matrix(SEED + config.window + TAIL).float(), persistent=False)
+        self.hearing = Hearing(audio_dim, width, config.look_ahead)
+        self.silent = nn.Parameter(torch.randn(width) * 0.02)  # stands for sound that is not told
+        described = 2 * channels + 2 * self.space.mouth_channels
+        self.reference_in = nn.Linear(described, width)
+        self.style_in = nn.Linear(3 * channels, width)
+        self.no_style = nn.Parameter(torch.zeros(width))
+        self.sound_in = nn.Linear(CHUNK * width, width)
+        self.past_in = nn.Linear((1 + NEW) * channels, width)
+        self.blocks = nn.ModuleList(CausalBlock(width, config.heads) for _ in range(config.layers))
+        self.norm = RMSNorm(width)
+        self.flow = Flow(NEW * channels, width, config.flow_width, config.flow_layers)
+        self.mouth = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, self.space.mouth_channels))
+        self.usual_mouth = nn.Parameter(torch.zeros(self.space.mouth_channels))  # how far from the reference's to the mean
+        for value in self.mouth[-1].parameters():
+            nn.init.zeros_(value)
+
+    @property
+    def past_frames(self) -> int:
+        """Frames of sound before a frame that it depends on."""
+        return self.hearing.before
+
+    # --- training
+
+    def learn(self, windows: Windows, draws: int) -> Drawn:
+        """Losses and clean estimates of windows; chance comes from torch's generator of the device."""
+        audio, batch = windows.audio, len(windows.audio)
+        with full_precision(audio):
+            knots = self.knot_matrix @ (windows.motion - windows.origin[:, None])
+        past, new = chunked(knots[:, 3 : 3 + PAST + NEW * (self.config.window // CHUNK)])
+        target = self.surprises.whiten(new, past)
+        heard = self.hear(audio)
+        rand = lambda *shape: torch.rand(*shape, device=audio.device)  # noqa: E731
+        told = torch.where((rand(batch, 1, 1) < AUDIO_DROPPED), self.silent.to(heard.dtype), heard)
+        described = self.describe(windows.still, windows.style, rand(batch, 1) >= STYLE_DROPPED)
+        noisy = past + PAST_NOISE * self.space.scale * torch.randn_like(past[:, :, :1])
+        tokens = self._tokens(told, noisy, described)
+        chunks = torch.arange(tokens.shape[1], device=audio.device)
+        near = (chunks[:, None] >= chunks) & (chunks[:, None] - chunks < self.config.memory)
+        for block in self.blocks:
+            tokens = block(tokens, tokens, (chunks, chunks), near)
+        context = self.norm(tokens)[:, :, None].expand(-1, -1, draws, -1)  # [B, K, S, w]
+        goal = target.flatten(2)[:, :, None].expand(-1, -1, draws, -1)
+        start = torch.randn_like(goal)
+        time = torch.sigmoid(torch.randn(goal.shape[:-1], device=audio.device))[..., None]
+        mixed = torch.lerp(start, goal, time)
+        speed = self.flow(mixed, time, context).float()
+        weights = self.space.scale.square() / (self.space.scale.square() + SMALL**2)
+        certain = windows.confidence.unflatten(1, (-1, CHUNK)).amin(-1)[:, :, None, None]
+        weights = (weights / weights.mean()).repeat(NEW) * certain
+        surprise = (mixed + (1 - time) * speed)[:, :, 0].unflatten(-1, (NEW, -1))  # the clean estimate of the first draw
+        estimate = torch.cat([past[:, :, NEW - SPAN :], self.surprises.colour(surprise, past)], 2)
+        mouth = self.speak(heard, described, windows.still)
+        wrong = (mouth + windows.still.mouth[:, None] - windows.mouth) / self.space.mouth_scale
+        wrong = wrong * windows.confidence[..., None]
+        losses = {
+            "smplx_flow": weights * (speed - (goal - start)).square(), "smplx_mouth": wrong.square(),
+            "velocity_mouth": SHARPNESS * wrong.diff(dim=1).square(),
+            "velocity_mouth_change": SHARPNESS * wrong.diff(dim=1).diff(dim=1).square(),
+        }  # fmt: skip
+        return Drawn(losses, estimate, mouth, heard)
+
+    # --- pieces
+
+    def hear(self, audio: Tensor) -> Tensor:  # [B, before + T + look_ahead, A] → [B, T, w]
+        if audio.shape[-1] != self.audio_dim or audio.shape[1] <= self.past_frames + self.config.look_ahead:
+            wanted = f"[B, {self.past_frames} + T + {self.config.look_ahead}, {self.audio_dim}]"
+            raise ValueError(f"stage 2: expected audio {wanted}, got {tuple(audio.shape)}")
+        return self.hearing((audio - self.audio_mean) / self.audio_scale)
+
+    def describe(self, still: Still, style: Tensor | None, shown: Tensor | None = None) -> Tensor:  # [B, w]
+        scale, mouth = self.space.scale, self.space.mouth_scale
+        channels, lips = still.channels / scale.clamp(min=SMALL), still.mouth / mouth.clamp(min=SMALL)
+        seen = torch.cat([channels, torch.tanh(channels), lips, torch.tanh(lips)], -1)
+        out = self.reference_in(seen.to(self.reference_in.weight.dtype))
+        own = self.no_style.expand_as(out) if style is None else self.style_in(style.to(out.dtype))
+        return out + (own if shown is None else torch.where(shown, own, self.no_style.to(own.dtype)))
+
+    def speak(self, heard: Tensor, described: Tensor, still: Still) -> Tensor:
+        """[B, T, w], [B, w] → residuals of the mouth to the reference's [B, T, M]."""
+        both = torch.cat([heard, described[:, None].expand(-1, heard.shape[1], -1).to(heard.dtype)], -1)
+        usual = self.usual_mouth * (self.space.mouth_mean - still.mouth)
+        return usual[:, None] + self.mouth(both).float() * self.space.mouth_scale
+
+    def _tokens(self, heard: Tensor, past: Tensor, described: Tensor) -> Tensor:
+        """[B, K · CHUNK, w], [B, K, PAST, C], [B, w] → tokens [B, K, w]."""
+        step = self.surprises.spread[:, 0, 0].clamp(min=1e-4) * 4
+        place = past[:, :, -1] / self.space.scale.clamp(min=SMALL)
+        moves = past[:, :, -NEW - 1 :].diff(dim=2) / step
+        read = torch.cat([place, torch.asinh(moves).flatten(2)], -1)
+        sound = self.sound_in(heard.unflatten(1, (-1, CHUNK)).flatten(2))
+        return sound + self.past_in(read.to(sound.dtype)) + described[:, None]
+
+    # --- generation
+
+    def begin(self, still: Still, style: Tensor | None = None, seed: int = 0) -> State:
+        """A generation for people in rows that starts at their references; row i draws from `seed` + i."""
+        batch, device = len(still.raw), still.raw.device
+        described = self.describe(still, style)
+        rows = 2 if self.config.guidance != 1 else 1
+        memory = [described.new_zeros(rows * batch, 0, self.config.width) for _ in self.blocks]
+        noise = [torch.Generator().manual_seed(seed + row) for row in range(batch)]
+        knots = torch.zeros(batch, PAST, self.space.channels, device=device)
+        return State(still, knots, memory, described, noise)
+
+    def proceed(self, state: State, heard: Tensor) -> Chunk:
+        """The next chunk, for its sound [B, CHUNK, w] as `hear` tells it; `state` is moved on."""
+        guided = self.config.guidance != 1
+        told = torch.cat([heard, self.silent.to(heard.dtype).expand_as(heard)]) if guided else heard
+        twice = (lambda x: torch.cat([x, x])) if guided else (lambda x: x)
+        token = self._tokens(told, twice(state.knots)[:, None], twice(state.described))
+        for index, block in enumerate(self.blocks):
+            seen = torch.cat([state.memory[index], token], 1)[:, -self.config.memory :]
+            state.memory[index] = seen
+            times = torch.arange(seen.shape[1], device=seen.device)
+            token = block(token, seen, (times[-1:], times), None)
+        surprise = self._draw(self.norm(token)[:, 0], state.noise)
+        new = self.surprises.colour(surprise.unflatten(-1, (NEW, -1)), state.knots)
+        knots = torch.cat([state.knots, new], 1)
+        state.knots = knots[:, -PAST:]
+        return Chunk(self.surprises.frames(knots[:, -SPAN:]), self.speak(heard, state.described, state.still))
+
+    def _draw(self, context: Tensor, noise: list[torch.Generator]) -> Tensor:
+        """Surprises [B, NEW · C] along the flow, by Euler steps."""
+        config, size = self.config, NEW * self.space.channels
+        x = torch.stack([torch.randn(size, generator=g) for g in noise]).to(context.device) * config.temperature
+
+        def speed(x: Tensor, time: float) -> Tensor:
+            both = torch.cat([x, x]) if config.guidance != 1 else x
+            out = self.flow(both, both.new_full((len(both), 1), time), context).float()
+            if config.guidance == 1:
+                return out
+            told, silent = out.chunk(2)
+            return silent + config.guidance * (told - silent)
+
+        for step in range(config.flow_steps):
+            x = x + speed(x, step / config.flow_steps) / config.flow_steps
+        return x
+
+    # --- constants
+
+    @torch.no_grad()
+    def fit(self, clips: list[tuple[Tensor, Tensor]]) -> None:
+        """Surprises and the sound's scale of clips' flow channels [T, C] and audio [T, A]; `space` is fitted before."""
+        sound = torch.cat([a for _, a in clips]).float()
+        self.audio_mean.copy_(sound.mean(0))
+        self.audio_scale.copy_(sound.std(0).clamp(min=1e-3))
+        long = self.knot_matrix.shape[1]
+        windows = []
+        for channels, _ in clips:
+            centred = channels - channels.mean(0)
+            rows = (torch.arange(0, max(len(centred) - long, 0) + 1, long // 2)[:, None] + torch.arange(long)).clamp(max=len(centred) - 1)
+            windows.append(centred[rows])
+        knots = self.knot_matrix @ torch.cat(windows)
+        self.surprises.fit(knots[:, 3 : -TAIL // 2])
+
+
+class Hearing(nn.Module):
+    """Sound [B, before + T + look_ahead, A] → what is heard at each frame [B, T, w]: convolutions that pad nothing."""
+
+    def __init__(self, audio_dim: int, width: int, look_ahead: int):
+        super().__init__()
+        self.read = nn.Linear(audio_dim, width)
+        self.norms, self.mixes, ahead = nn.ModuleList(), nn.ModuleList(), look_ahead
+        self.crops: list[tuple[int, int, int]] = []
+        for kernel, dilation in HEARING:
+            reach = (kernel - 1) * dilation
+            after = min(ahead, reach // 2)
+            ahead -= after
+            self.crops.append((kernel, dilation, reach - after))
+            self.norms.append(RMSNorm(width))
+            self.mixes.append(nn.Linear(kernel * width, width))
+        if ahead:
+            raise ValueError(f"stage 2: look_ahead must be {look_ahead - ahead} frames or less, got {look_ahead}")
+        self.last_norm = RMSNorm(width)
+        self.before = sum((k - 1) * d for k, d in HEARING) - look_ahead
+
+    def forward(self, audio: Tensor) -> Tensor:
+        x = self.read(audio.to(self.read.weight.dtype))
+        for (kernel, dilation, before), norm, mix in zip(self.crops, self.norms, self.mixes, strict=True):
+            length = x.shape[1] - (kernel - 1) * dilation
+            seen = norm(x)
+            near = torch.cat([seen[:, i * dilation : i * dilation + length] for i in range(kernel)], -1)
+            x = x[:, before : before + length] + F.gelu(mix(near))
+        return self.last_norm(x)
+
+
+class CausalBlock(nn.Module):
+    """Transformer block whose queries are some tokens and whose keys are theirs and older ones."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.norm, self.attention = RMSNorm(width), Attention(width, heads)
+        self.feed_norm, self.feed = RMSNorm(width), SwiGLU(width)
+
+    def forward(self, x: Tensor, seen: Tensor, times: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+        x = x + self.attention(self.norm(x), self.norm(seen), times, mask)
+        return x + self.feed(self.feed_norm(x))
+
+
+class Flow(nn.Module):
+    """The flow's speed at points [..., D] and times [..., 1], given a chunk's context [..., w]."""
+
+    def __init__(self, size: int, context: int, width: int, layers: int):
+        super().__init__()
+        self.read, self.context = nn.Linear(size, width), nn.Linear(context, width)
+        self.time = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict({"turn": nn.Linear(width, 2 * width), "up": nn.Linear(width, 2 * width), "down": nn.Linear(2 * width, width)})
+            for _ in range(layers)
+        )
+        self.out = nn.Linear(width, size)
+        for layer in [self.out, *(block["turn"] for block in self.blocks)]:  # type: ignore[index]
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, time: Tensor, context: Tensor) -> Tensor:
+        dtype, width = self.read.weight.dtype, (self.read.out_features,)
+        waves = time * 100 * torch.exp(-math.log(1000) * torch.arange(FREQUENCIES, device=x.device) / FREQUENCIES)
+        given = F.silu(self.time(torch.cat([waves.cos(), waves.sin()], -1).to(dtype)) + self.context(context.to(dtype)))
+        x = self.read(x.to(dtype))
+        for block in self.blocks:
+            scale, shift = block["turn"](given).chunk(2, -1)  # type: ignore[index]
+            y = F.layer_norm(x, width) * (1 + scale) + shift
+            x = x + block["down"](F.silu(block["up"](y)))  # type: ignore[index]
+        return self.out(F.layer_norm(x, width))

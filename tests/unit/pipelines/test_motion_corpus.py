@@ -1,0 +1,130 @@
+"""Motion without pictures: as shards, as a corpus in memory, and drawn afresh."""
+
+import ctypes
+import io
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from configs.schema import Config, Stage2Config
+from model.flow import Generator
+from model.motion_spline import SEED, TAIL
+from model.types import SmplxParams
+from pipelines.datasets import Draw
+from pipelines.motion_corpus import MotionCorpus, MotionWindows, draw_windows, fit_generator
+from pipelines.motion_shards import STEP, MotionClip, features_npz, motion_clips, motion_npz, read_motion_clip
+from pipelines.shards import Sample, write_shards
+from pipelines.store import Store
+
+CONFIG = Stage2Config(width=32, layers=1, flow_width=32, flow_layers=1, window=32)
+
+
+def clip(name="a", frames=120, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    curves = torch.randn(frames + 20, 178, generator=generator).unfold(0, 21, 1).mean(-1)
+    params = SmplxParams.from_pose(curves[:, :165].unflatten(1, (55, 3)), torch.ones(frames, 10), curves[:, 165:175], curves[:, 175:])
+    return MotionClip(name, name[0], params, torch.ones(frames), torch.randn(frames, 68, generator=generator), Fraction(25))
+
+
+def test_a_motion_comes_back_from_its_sample():
+    one = clip()
+    sample = {
+        "motion.npz": motion_npz(one.params), "features.npz": features_npz(one.features.numpy(), one.fps, "x"),
+        "sample.json": json.dumps({"id": "a", "group": "b"}).encode(),
+    }  # fmt: skip
+    back = read_motion_clip(sample)
+    assert (back.id, back.group, back.fps) == ("a", "b", Fraction(25))
+    assert (back.params.full_pose - one.params.full_pose).abs().max() <= STEP / 2
+    assert (back.params.transl - one.params.transl).abs().max() <= STEP / 2
+    torch.testing.assert_close(back.features, one.features, atol=2e-3, rtol=1e-3)
+    assert np.load(io.BytesIO(sample["motion.npz"]), allow_pickle=False)["pose"].dtype == np.int16
+
+
+def test_motion_shards_are_read_by_split_and_none_are_no_error(tmp_path):
+    config = Config.model_validate({"workspace": str(tmp_path)})
+    store = Store(config)
+    assert not list(motion_clips(store.shards("motions"), "train"))
+
+    def members(one):
+        return {"motion.npz": motion_npz(one.params), "features.npz": features_npz(one.features.numpy(), one.fps, "x")}
+
+    samples = [Sample(n, n, lambda n=n: members(clip(n)), split) for n, split in (("a", "train"), ("b", "test"), ("c", "train"))]
+    record = write_shards(config, store, "motions", samples, [], ["a", "b", "c"])
+    assert record.facts["train_samples"] == 2
+    assert [c.id for c in motion_clips(store.shards("motions"), "test")] == ["b"]
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    torch.manual_seed(0)
+    clips = [clip("a1", 120, 1), clip("a2", 90, 2), clip("b1", 40, 3)]
+    generator = Generator(CONFIG, 68)
+    fit_generator(generator, clips)
+    return clips, generator, MotionCorpus.of(clips, generator.space)
+
+
+def test_windows_are_the_clips_own_frames(fitted):
+    clips, generator, corpus = fitted
+    drawn = draw_windows(corpus.count.numpy(), 32, np.random.default_rng(0), 64)
+    windows = corpus.windows(drawn, generator, offline_audio=False)
+    assert windows.motion.shape == (64, SEED + 32 + TAIL, generator.space.channels)
+    assert windows.audio.shape == (64, generator.past_frames + 32 + CONFIG.look_ahead, 68)
+    for row, (index, begin, reference) in enumerate(zip(*(x.tolist() for x in (drawn.clip, drawn.begin, drawn.reference)), strict=True)):
+        motion, mouth = generator.space.encode(clips[index].params)
+        assert begin + 32 <= len(motion)
+        torch.testing.assert_close(windows.motion[row, SEED:-TAIL], motion[begin : begin + 32])
+        torch.testing.assert_close(windows.mouth[row], mouth[begin : begin + 32])
+        torch.testing.assert_close(windows.origin[row], motion[reference])
+        heard = windows.audio[row, generator.past_frames : generator.past_frames + 32]
+        torch.testing.assert_close(heard, clips[index].features[begin : begin + 32], atol=3e-3, rtol=1e-3)
+        if reference == begin:  # as a talk begins: after standing still
+            assert (windows.motion[row, :SEED] - windows.origin[row]).abs().max() == 0
+
+
+def test_noise_in_the_sound_spares_most_windows_and_pitch(fitted):
+    _, generator, corpus = fitted
+    drawn = draw_windows(corpus.count.numpy(), 32, np.random.default_rng(0), 64)
+    clean, noisy = (corpus.windows(drawn, generator, offline_audio=x).audio for x in (False, True))
+    changed = ((noisy - clean)[..., :64].std((1, 2)) > 0.05).float().mean()
+    assert 0.1 < changed < 0.5
+    assert torch.equal(clean[..., 65:67], noisy[..., 65:67])
+
+
+def test_a_style_is_that_of_the_speakers_other_clips(fitted):
+    _, _, corpus = fitted
+    assert not torch.equal(corpus.style[0], corpus.style[1])
+    own = MotionCorpus.of([fitted[0][1]], fitted[1].space)
+    torch.testing.assert_close(corpus.style[0], own.style[0])
+
+
+def test_batches_of_a_step_do_not_depend_on_where_a_run_began(fitted):
+    _, _, corpus = fitted
+    first = list(MotionWindows(corpus, 32, Draw(3, 8, end=5)))[4]
+    later = next(iter(MotionWindows(corpus, 32, Draw(3, 8, start=4, end=5))))
+    assert torch.equal(first.begin, later.begin)
+    assert torch.equal(first.chance, later.chance)
+
+
+def _speaks():
+    from samples.builders.espeak import LIBRARY
+
+    try:
+        return bool(ctypes.CDLL(LIBRARY))
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not _speaks(), reason="espeak-ng is not installed")
+def test_drawn_talks_are_packed_once(tmp_path, monkeypatch):
+    from samples import build_motions
+
+    config = Config.model_validate({"workspace": str(tmp_path)})
+    monkeypatch.setattr(build_motions, "SECONDS", 3.0)
+    drawn = {p.id: build_motions.draw_motion(config, p) for p in build_motions.plan_corpus(0.001)}
+    assert list(drawn) == ["motion200000_0"]
+    found = read_motion_clip({**drawn["motion200000_0"], "sample.json": b'{"id": "x", "group": "y"}'})
+    assert found.features.shape[1] == 68
+    assert found.params.body_pose.diff(dim=0).abs().max() > 1e-3
