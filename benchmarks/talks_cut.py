@@ -166,6 +166,7 @@ def long_talk(talk: Path, minutes: float, workspace: Path) -> list[Figure]:
     here, there = context.Pipe()
     process = context.Process(target=_cut_long, args=(workspace, there))
     process.start()
+    there.close()  # so that nobody waits for the answer of a process that died
     peak, spent, length, lost = here.recv()
     process.join()
     name = "hour" if minutes == 60 else f"long{minutes:g}min"

@@ -5,6 +5,7 @@ What is kept of an hour is small: a few numbers and a small JPEG for each sample
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -64,7 +65,8 @@ def look(
     before: tuple[NDArray[np.float32], Sighting] | None = None
     jumps, frozen = Jumps(), Frozen(least=round(FROZEN_SECONDS * config.fps))
     count = height = width = 0
-    for picture in progress(ahead(media.frames(video, config.fps)), f"looking through {video.name}"):
+    damage = media.Damage()
+    for picture in progress(ahead(media.frames(video, config.fps, damage=damage)), f"looking through {video.name}"):
         height, width = picture.shape[:2]
         small_size = SHOT_WIDTH, max(round(SHOT_WIDTH * height / width), 1)
         small = np.ascontiguousarray(cv2.resize(picture, small_size, interpolation=cv2.INTER_AREA)[..., ::-1])
@@ -81,7 +83,11 @@ def look(
                 before = grey, sightings[count]
         count += 1
     shots.update(c.frame_num for c in detector.post_process(FrameTimecode(count, rate)))
-    return Evidence(count, width, height, sorted({*shots, *jumps.found}), speech, sightings, frozen=frozen.end(count))
+    spans = [
+        Stretch(max(math.floor(a * config.fps), 0), min(math.ceil(b * config.fps), count)) for a, b in damage.all(float(count / config.fps))
+    ]
+    boundaries = sorted({*shots, *jumps.found})
+    return Evidence(count, width, height, boundaries, speech, sightings, frozen=frozen.end(count), damaged=spans)
 
 
 @dataclass

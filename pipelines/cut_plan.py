@@ -23,7 +23,7 @@ from pipelines.person import Box, Sighting
 
 NO_SPEECH, NO_PERSON, SEVERAL, SMALL = "no speech", "no person", "several people", "person too small"
 AUDIENCE, STILL, PARTLY = "audience", "static picture", "head beyond the picture's edge"
-FROZEN = "frozen picture"
+FROZEN, DAMAGED = "frozen picture", "damaged pictures"
 SHORT, NO_FACE, NO_HAND = "usable stretch too short", "face not seen", "no hand seen"
 UNDECODED = "no picture decodes"
 CROWD = 4  # faces; from this many on, it is the audience that is shown
@@ -63,6 +63,7 @@ class Evidence:
     speech: Sequence[tuple[float, float]]  # seconds, ordered, apart
     sightings: Mapping[int, Sighting]  # by frame, in order
     decoded: int | None = None  # frames that have a picture, where some at the end have none
+    damaged: Sequence[Stretch] = ()  # in order: pictures that the decoder had to guess
     frozen: Sequence[Stretch] = ()  # in order: pictures that repeat the one before them, for longer than a moment
 
 
@@ -120,6 +121,9 @@ def _reasons(evidence: Evidence, shot: NDArray[np.int64], config: CutConfig) -> 
     for stretch, reason in _frozen(evidence, shot):
         inside = reasons[stretch.start : stretch.end]
         inside[(inside == "") | (inside == STILL)] = reason
+    for stretch in evidence.damaged:
+        inside = reasons[stretch.start : stretch.end]
+        inside[inside != NO_SPEECH] = DAMAGED
     if evidence.decoded is not None:
         reasons[evidence.decoded :] = UNDECODED
     return reasons

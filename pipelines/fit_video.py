@@ -57,13 +57,13 @@ def fit_video(config: Config, video: Path, out: Path, tell: Callable[[str], None
     _no_other_video(store.root.parent, video)
     talk = adopt(config, store, video)
     folder = store.root.parent / talk
-    facts = _usable(ingest.ingest_talk(config, store, talk)).facts
+    facts = _usable(ingest.ingest_talk(config, store, talk), video).facts
     tell(f"{video.name}: {facts['seconds']:.1f} s, {facts['width']}x{facts['height']}, {float(Fraction(facts['fps'])):.4g} frames/s")
     cut = cut_talk(config, store, talk)
     _show_rejected(store.talk(talk), folder)
-    _usable(cut)
+    _usable(cut, video)
     tell(f"clips: {cut.facts['clips']}, {cut.facts['clip_seconds']:.1f} s; left out: {cut.facts['rejected_seconds']:.1f} s")
-    fits = _usable(fit.fit_talk(config, store, talk))
+    fits = _usable(fit.fit_talk(config, store, talk), video)
     tell(f"fitted: {fits.facts['clips']}, {fits.facts['frames']} frames")
     fitted = cache(lambda: fit.load_fit_body(config))
     records = {clip.name: _write_clip(config, store, talk, clip, folder / clip.name, fitted) for clip in fitted_clips(store, talk)}
@@ -95,9 +95,7 @@ def log_path(out: Path) -> Path:
 
 def adopt(config: Config, store: Store, video: Path) -> str:
     """Put a video into the inbox, as a hard link where the file system can, and return its talk id."""
-    name = video.name.lstrip(".") or "video"
-    if Path(name).suffix.lower() not in inbox.SUFFIXES:
-        name += ".mp4"  # what is in a file is found by looking into it, whatever its name
+    name = _inbox_name(video)
     store.inbox.mkdir(parents=True, exist_ok=True)
     target, source = store.inbox / name, video.resolve()
     if not _same_file(target, source):
@@ -166,10 +164,17 @@ def _overlay_speed(written: dict[str, Record]) -> dict[str, float]:
     return {"overlay": round(sum(r.facts["frames"] for r in written.values()) / seconds, 2)} if seconds else {}
 
 
-def _usable(record: Record) -> Record:
+def _usable(record: Record, video: Path) -> Record:
+    """Errors: InputRejected with the record's reason, which calls the video by its own name."""
     if record.status == "rejected":
-        raise InputRejected(record.reason)
+        raise InputRejected(record.reason.replace(repr(_inbox_name(video)), repr(video.name)))
     return record
+
+
+def _inbox_name(video: Path) -> str:
+    """What is in a file is found by looking into it, whatever its name; the inbox takes names of videos."""
+    name = video.name.lstrip(".") or "video"
+    return name if Path(name).suffix.lower() in inbox.SUFFIXES else f"{name}.mp4"
 
 
 def _same_file(target: Path, source: Path) -> bool:

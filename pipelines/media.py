@@ -11,6 +11,7 @@ centre.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from pipelines.media_probe import MediaInfo, Survey, measure, probe, sounds, sur
 from pipelines.media_write import SAMPLE_RATE, write_picture, write_video, write_wav
 
 __all__ = [
-    "SAMPLE_RATE", "MediaError", "MediaInfo", "Picture", "Sound", "Survey", "frames", "measure", "probe", "read_audio",
+    "SAMPLE_RATE", "Damage", "MediaError", "MediaInfo", "Picture", "Sound", "Survey", "frames", "measure", "probe", "read_audio",
     "sounds", "survey", "write_picture", "write_video", "write_wav",
 ]  # fmt: skip
 
@@ -46,14 +47,18 @@ Sound = NDArray[np.float32]  # [samples]
 TIE_SECONDS = 0.002  # a frame centre this close after a new picture still shows the old one: stamps are rounded to ms
 MIX = {"rematrix_maxval": "1.0"}  # else channels mixed as floats add up to more than full scale
 RESYNC_SECONDS = 0.04  # audio whose time stamp is off by more than this is put where the stamp says
+LONGEST_DAMAGE = 10.0  # seconds; encoders put key pictures at least so often
 HD_HEIGHT = 720  # untagged pictures of this height and more are BT.709, smaller ones BT.601
 
 
-def frames(path: str | Path, fps: Fraction | None = None, start: float = 0.0, end: float | None = None) -> Iterator[Picture]:
+def frames(
+    path: str | Path, fps: Fraction | None = None, start: float = 0.0, end: float | None = None, damage: Damage | None = None
+) -> Iterator[Picture]:
     """Pictures [H, W, 3] from `start` to `end` (seconds), one at a time.
 
     With `fps`, at that constant rate whatever the file's time stamps do: round((end - start) * fps) pictures, fewer
-    only where the video ends before. Without `fps`, the file's own pictures. Errors: MediaError where nothing decodes.
+    only where the video ends before. Without `fps`, the file's own pictures. `damage` learns which of them the decoder
+    had to guess. Errors: MediaError where nothing decodes.
     """
     with opened(path) as container:
         stream = video_stream(container)
@@ -61,7 +66,7 @@ def frames(path: str | Path, fps: Fraction | None = None, start: float = 0.0, en
             raise MediaError(f"{name_of(path)}: expected video, the file has none")
         size: tuple[int, int] | None = None
         converter = VideoReformatter()  # one for all: making one costs as much as decoding a picture
-        shown = _shown(container, stream, start)
+        shown = _shown(container, stream, start, damage or Damage())
         chosen = _own(shown, start, end) if fps is None else _constant(shown, Fraction(fps), start, end)
         for frame, repeat in chosen:
             size = size or displayed_size(frame, stream)
@@ -70,6 +75,34 @@ def frames(path: str | Path, fps: Fraction | None = None, start: float = 0.0, en
                 yield picture
         if size is None and start == 0.0 and (end is None or end > 0):
             raise no_picture(path, stream)
+
+
+@dataclass
+class Damage:
+    """Where pictures are damaged: data lost or broken, guessed by the decoder, and whatever is built on that.
+
+    From a picture that the decoder marks, or data that it refuses, to the next whole key picture (`LONGEST_DAMAGE` at most:
+    some streams have none, and mend themselves).
+    """
+
+    spans: list[tuple[float, float]] = field(default_factory=list)  # seconds, in order
+    failed: list[Any] = field(default_factory=list)  # data refused since the last picture
+    since: float | None = None
+    last: float = 0.0  # when the newest fault was met
+
+    def see(self, frame: Any, time: float, expected: float) -> None:
+        """A picture shown from `time` on; the one before it ended at `expected`."""
+        if frame.is_corrupt or self.failed:
+            self.since = min(time, expected) if self.since is None else self.since
+            self.last = time
+        elif self.since is not None and (frame.key_frame or time > self.last + LONGEST_DAMAGE):
+            self.spans.append((self.since, time))
+            self.since = None
+        self.failed.clear()
+
+    def all(self, end: float) -> list[tuple[float, float]]:
+        """The spans of a video that ends at `end`."""
+        return self.spans if self.since is None else [*self.spans, (self.since, end)]
 
 
 def read_audio(path: Source, sample_rate: int = SAMPLE_RATE) -> Sound:
@@ -120,15 +153,16 @@ def _exact_end(container: Any, stream: Any, origin: float) -> float | None:
     return float((stream.start_time + stream.duration) * stream.time_base) - origin
 
 
-def _shown(container: Any, stream: Any, start: float) -> Iterator[tuple[float, float, Any]]:
+def _shown(container: Any, stream: Any, start: float, damage: Damage) -> Iterator[tuple[float, float, Any]]:
     """(time, duration, frame) in order, from the picture on screen at `start` or one before it."""
     origin = origin_of(stream, None)
     nominal = float(1 / (stream.average_rate or stream.guessed_rate or 25))
     if start > 1.0 and not _seek(container, stream, origin, start):
         container.seek(0)
     expected = 0.0
-    for frame in decode(container, stream):
+    for frame in decode(container, stream, damage.failed):
         time = expected if frame.time is None else frame.time - origin
+        damage.see(frame, time, expected)
         duration = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else nominal
         expected = time + duration
         yield time, duration, frame

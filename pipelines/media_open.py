@@ -70,16 +70,21 @@ def origin_of(video: Any | None, audio: Any | None) -> float:
     return float(stream.start_time * stream.time_base) if stream is not None and stream.start_time is not None else 0.0
 
 
-def decode(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames of one stream; packets that do not decode are passed over."""
+def decode(container: Any, stream: Any, failed: list[Any] | None = None) -> Iterator[Any]:
+    """Frames of one stream; packets that do not decode are passed over, and come into `failed`."""
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets)
         except (StopIteration, av.FFmpegError):
             return
-        with contextlib.suppress(av.FFmpegError):
-            yield from packet.decode()
+        try:
+            decoded = packet.decode()
+        except av.FFmpegError:
+            if failed is not None:
+                failed.append(packet)
+            continue
+        yield from decoded
 
 
 def displayed_size(frame: Any, stream: Any) -> tuple[int, int]:

@@ -255,6 +255,27 @@ def cartoon(picture: np.ndarray) -> np.ndarray:
     return out
 
 
+def first_only() -> Callable[[np.ndarray], np.ndarray]:
+    kept: list[np.ndarray] = []
+
+    def edit(picture: np.ndarray) -> np.ndarray:
+        kept.append(picture)
+        return kept[0]
+
+    return edit
+
+
+def spoiled(path: Path) -> None:
+    """A talk of which every fourth picture's data are lost."""
+    spoken(lambda p: p)(path)
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        for index, packet in enumerate(container.demux(video=0)):
+            if index % 4 == 2 and packet.size:
+                data[packet.pos + 8 : packet.pos + packet.size] = b"\xff" * (packet.size - 8)
+    path.write_bytes(data)
+
+
 def music(path: Path) -> None:
     time = np.arange(3 * 16000) / 16000
     chord = sum(np.sin(2 * np.pi * f * time) for f in (220.0, 277.2, 329.6, 440.0)) * 0.15
@@ -360,6 +381,8 @@ SEEN = [
     Kind("music", music, "cut", NO_SPEECH),
     Kind("black", spoken(lambda p: p * 0), "cut", "no person"),
     Kind("static slide", spoken(slide), "cut", "no person"),
+    Kind("a photo with a voice", spoken(first_only()), "cut", "static picture|frozen picture"),
+    Kind("damaged inside", spoiled, "cut", "damaged pictures"),
     Kind("cartoon", spoken(cartoon), "cut", "no person"),
     Kind("two people", spoken(pair), "cut", "several people"),
     Kind("far away", spoken(far), "cut", "person too small|no person"),
@@ -449,7 +472,9 @@ def test_each_kind_is_refused_at_its_stage_or_taken(batch, kind):
 def test_what_is_taken_shows_what_was_stored(batch, kind):
     if kind.name in batch.skipped:
         pytest.skip(batch.skipped[kind.name])
-    shown = list(media.frames(batch.store.inbox / kind.path))
+    damage = media.Damage()
+    shown = list(media.frames(batch.store.inbox / kind.path, damage=damage))
+    assert damage.all(10.0) == []
     stored_colour = np.float32(pictures(1)[0])
     assert len(shown) == batch.records[batch.talks[kind.name]]["ingest"].facts["frames"]
     assert np.abs(shown[0] - stored_colour).mean() < 10

@@ -15,6 +15,7 @@ from configs.schema import CutConfig
 from pipelines.cut_crops import crop_box, wander
 from pipelines.cut_plan import (
     AUDIENCE,
+    DAMAGED,
     NO_FACE,
     NO_HAND,
     NO_PERSON,
@@ -26,6 +27,7 @@ from pipelines.cut_plan import (
     STILL,
     UNDECODED,
     Evidence,
+    Stretch,
     plan_clips,
 )
 from pipelines.person import Sighting
@@ -218,3 +220,10 @@ def test_a_face_that_turns_away_costs_the_time_it_is_away():
     assert [(r.start / 25, r.end / 25, r.reason.startswith(NO_FACE)) for r in rejected] == [(2.4, 6.0, True)]
     clips, rejected = plan_clips(evidence(6.0, seen=lambda t: HERE if t < 1.5 else away), CONFIG)
     assert (clips, spans(rejected)) == ([], [(0.0, 6.0)])  # what is left is too short
+
+
+def test_damaged_pictures_are_in_no_clip():
+    talk = dataclasses.replace(evidence(9.0, speech=[(0.0, 6.0)]), damaged=[Stretch(60, 75), Stretch(200, 225)])
+    clips, rejected = plan_clips(talk, CONFIG)
+    assert [(c.start, c.end) for c in clips] == [(0, 60), (75, 169)]
+    assert [(r.start, r.end, r.reason) for r in rejected] == [(60, 75, DAMAGED), (169, 225, NO_SPEECH)]

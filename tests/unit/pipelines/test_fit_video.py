@@ -134,12 +134,14 @@ def test_a_video_of_the_same_name_does_not_replace_another_ones_results(tmp_path
 
 def test_faults_are_one_line_and_exit_code_2(tmp_path, stages):
     (tmp_path / "text.mp4").write_text("not a video")
+    (tmp_path / "notes.txt").write_text("not a video either")
     good, file = film(tmp_path / "good.mp4"), tmp_path / "file"
     file.write_text("")
     for given, out, told in (
         (["nothing.mp4"], "out", "nothing there"),
         ([str(tmp_path)], "out", "a folder"),
         ([str(tmp_path / "text.mp4")], "out", "text.mp4"),
+        ([str(tmp_path / "notes.txt")], "out", "'notes.txt': cannot be opened as video"),
         ([str(good)], "file", "expected a folder to write to"),
     ):
         done = CliRunner().invoke(cli.app, ["fit", *given, "--out", str(tmp_path / out)])
