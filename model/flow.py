@@ -27,6 +27,8 @@ SMALL = 0.005  # radians or metres; channels that vary less count for little
 STYLE_DROPPED = 0.5  # share of training windows whose style is hidden: at work there is mostly none
 AUDIO_DROPPED = 0.1  # whose sound is hidden, for guidance
 PAST_NOISE = 0.03  # standard deviation, of the channels' own, added to the motion that is read
+DISTURBED = 0.05  # share of another's motion that the past is off by, at most, in half of the windows
+FURTHEST = 8.0  # standard deviations from the reference beyond which the network does not see
 HEARING = ((5, 1), (5, 1), (5, 1), (3, 2), (3, 4), (3, 8), (3, 16))  # kernel and dilation of its layers
 FREQUENCIES = 32
 SHARPNESS = 4.0  # weight of the mouth's moves from frame to frame, which are small numbers but close lips
@@ -122,12 +124,14 @@ class Generator(nn.Module):
     def learn(self, windows: Windows, draws: int) -> Drawn:
         """Losses and clean estimates of windows; chance comes from torch's generator of the device."""
         audio, batch = windows.audio, len(windows.audio)
+        rand = lambda *shape: torch.rand(*shape, device=audio.device)  # noqa: E731
         with full_precision(audio):
             knots = self.knot_matrix @ (windows.motion - windows.origin[:, None])
         past, new = chunked(knots[:, 3 : 3 + PAST + NEW * (self.config.window // CHUNK)])
+        # now and then a past that is a little off, as generation's own is: the way back is learned
+        past = past + DISTURBED * torch.relu(2 * rand(batch, 1, 1, 1) - 1) * past.roll(1, 0)
         target = self.surprises.whiten(new, past)
         heard = self.hear(audio)
-        rand = lambda *shape: torch.rand(*shape, device=audio.device)  # noqa: E731
         told = torch.where((rand(batch, 1, 1) < AUDIO_DROPPED), self.silent.to(heard.dtype), heard)
         described = self.describe(windows.still, windows.style, rand(batch, 1) >= STYLE_DROPPED)
         noisy = past + PAST_NOISE * self.space.scale * torch.randn_like(past[:, :, :1])
@@ -182,7 +186,7 @@ class Generator(nn.Module):
     def _tokens(self, heard: Tensor, past: Tensor, described: Tensor) -> Tensor:
         """[B, K · CHUNK, w], [B, K, PAST, C], [B, w] → tokens [B, K, w]."""
         step = self.surprises.spread[:, 0, 0].clamp(min=1e-4) * 4
-        place = past[:, :, -1] / self.space.scale.clamp(min=SMALL)
+        place = (past[:, :, -1] / self.space.scale.clamp(min=SMALL)).clamp(-FURTHEST, FURTHEST)
         moves = past[:, :, -NEW - 1 :].diff(dim=2) / step
         read = torch.cat([place, torch.asinh(moves).flatten(2)], -1)
         sound = self.sound_in(heard.unflatten(1, (-1, CHUNK)).flatten(2))
