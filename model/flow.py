@@ -9,16 +9,15 @@ Axes: B batch, T frames, K chunks, A audio features, w width, C flow channels, M
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.schema import Stage2Config
+from model.flow_layers import CausalBlock, Flow, Hearing
 from model.geometry import full_precision
-from model.layers import Attention, RMSNorm, SwiGLU
+from model.layers import RMSNorm
 from model.motion_space import MotionSpace, Still
 from model.motion_spline import CHUNK, NEW, PAST, SEED, SPAN, TAIL, Surprises, chunked, knot_matrix
 from model.types import TensorGroup
@@ -27,8 +26,8 @@ SMALL = 0.005  # radians or metres; channels that vary less count for little
 STYLE_DROPPED = 0.5  # share of training windows whose style is hidden: at work there is mostly none
 AUDIO_DROPPED = 0.1  # whose sound is hidden, for guidance
 PAST_NOISE = 0.03  # standard deviation, of the channels' own, added to the motion that is read
-HEARING = ((5, 1), (5, 1), (5, 1), (3, 2), (3, 4), (3, 8), (3, 16))  # kernel and dilation of its layers
-FREQUENCIES = 32
+DISTURBED = 0.05  # share of another's motion that the past is off by, at most, in half of the windows
+FURTHEST = 8.0  # standard deviations from the reference beyond which the network does not see
 SHARPNESS = 4.0  # weight of the mouth's moves from frame to frame, which are small numbers but close lips
 
 
@@ -122,12 +121,14 @@ class Generator(nn.Module):
     def learn(self, windows: Windows, draws: int) -> Drawn:
         """Losses and clean estimates of windows; chance comes from torch's generator of the device."""
         audio, batch = windows.audio, len(windows.audio)
+        rand = lambda *shape: torch.rand(*shape, device=audio.device)  # noqa: E731
         with full_precision(audio):
             knots = self.knot_matrix @ (windows.motion - windows.origin[:, None])
         past, new = chunked(knots[:, 3 : 3 + PAST + NEW * (self.config.window // CHUNK)])
+        # now and then a past that is a little off, as generation's own is: the way back is learned
+        past = past + DISTURBED * torch.relu(2 * rand(batch, 1, 1, 1) - 1) * past.roll(1, 0)
         target = self.surprises.whiten(new, past)
         heard = self.hear(audio)
-        rand = lambda *shape: torch.rand(*shape, device=audio.device)  # noqa: E731
         told = torch.where((rand(batch, 1, 1) < AUDIO_DROPPED), self.silent.to(heard.dtype), heard)
         described = self.describe(windows.still, windows.style, rand(batch, 1) >= STYLE_DROPPED)
         noisy = past + PAST_NOISE * self.space.scale * torch.randn_like(past[:, :, :1])
@@ -182,7 +183,7 @@ class Generator(nn.Module):
     def _tokens(self, heard: Tensor, past: Tensor, described: Tensor) -> Tensor:
         """[B, K · CHUNK, w], [B, K, PAST, C], [B, w] → tokens [B, K, w]."""
         step = self.surprises.spread[:, 0, 0].clamp(min=1e-4) * 4
-        place = past[:, :, -1] / self.space.scale.clamp(min=SMALL)
+        place = (past[:, :, -1] / self.space.scale.clamp(min=SMALL)).clamp(-FURTHEST, FURTHEST)
         moves = past[:, :, -NEW - 1 :].diff(dim=2) / step
         read = torch.cat([place, torch.asinh(moves).flatten(2)], -1)
         sound = self.sound_in(heard.unflatten(1, (-1, CHUNK)).flatten(2))
@@ -250,74 +251,3 @@ class Generator(nn.Module):
             windows.append(centred[rows])
         knots = self.knot_matrix @ torch.cat(windows)
         self.surprises.fit(knots[:, 3 : -TAIL // 2])
-
-
-class Hearing(nn.Module):
-    """Sound [B, before + T + look_ahead, A] → what is heard at each frame [B, T, w]: convolutions that pad nothing."""
-
-    def __init__(self, audio_dim: int, width: int, look_ahead: int):
-        super().__init__()
-        self.read = nn.Linear(audio_dim, width)
-        self.norms, self.mixes, ahead = nn.ModuleList(), nn.ModuleList(), look_ahead
-        self.crops: list[tuple[int, int, int]] = []
-        for kernel, dilation in HEARING:
-            reach = (kernel - 1) * dilation
-            after = min(ahead, reach // 2)
-            ahead -= after
-            self.crops.append((kernel, dilation, reach - after))
-            self.norms.append(RMSNorm(width))
-            self.mixes.append(nn.Linear(kernel * width, width))
-        if ahead:
-            raise ValueError(f"stage 2: look_ahead must be {look_ahead - ahead} frames or less, got {look_ahead}")
-        self.last_norm = RMSNorm(width)
-        self.before = sum((k - 1) * d for k, d in HEARING) - look_ahead
-
-    def forward(self, audio: Tensor) -> Tensor:
-        x = self.read(audio.to(self.read.weight.dtype))
-        for (kernel, dilation, before), norm, mix in zip(self.crops, self.norms, self.mixes, strict=True):
-            length = x.shape[1] - (kernel - 1) * dilation
-            seen = norm(x)
-            near = torch.cat([seen[:, i * dilation : i * dilation + length] for i in range(kernel)], -1)
-            x = x[:, before : before + length] + F.gelu(mix(near))
-        return self.last_norm(x)
-
-
-class CausalBlock(nn.Module):
-    """Transformer block whose queries are some tokens and whose keys are theirs and older ones."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.norm, self.attention = RMSNorm(width), Attention(width, heads)
-        self.feed_norm, self.feed = RMSNorm(width), SwiGLU(width)
-
-    def forward(self, x: Tensor, seen: Tensor, times: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        x = x + self.attention(self.norm(x), self.norm(seen), times, mask)
-        return x + self.feed(self.feed_norm(x))
-
-
-class Flow(nn.Module):
-    """The flow's speed at points [..., D] and times [..., 1], given a chunk's context [..., w]."""
-
-    def __init__(self, size: int, context: int, width: int, layers: int):
-        super().__init__()
-        self.read, self.context = nn.Linear(size, width), nn.Linear(context, width)
-        self.time = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
-        self.blocks = nn.ModuleList(
-            nn.ModuleDict({"turn": nn.Linear(width, 2 * width), "up": nn.Linear(width, 2 * width), "down": nn.Linear(2 * width, width)})
-            for _ in range(layers)
-        )
-        self.out = nn.Linear(width, size)
-        for layer in [self.out, *(block["turn"] for block in self.blocks)]:  # type: ignore[index]
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, x: Tensor, time: Tensor, context: Tensor) -> Tensor:
-        dtype, width = self.read.weight.dtype, (self.read.out_features,)
-        waves = time * 100 * torch.exp(-math.log(1000) * torch.arange(FREQUENCIES, device=x.device) / FREQUENCIES)
-        given = F.silu(self.time(torch.cat([waves.cos(), waves.sin()], -1).to(dtype)) + self.context(context.to(dtype)))
-        x = self.read(x.to(dtype))
-        for block in self.blocks:
-            scale, shift = block["turn"](given).chunk(2, -1)  # type: ignore[index]
-            y = F.layer_norm(x, width) * (1 + scale) + shift
-            x = x + block["down"](F.silu(block["up"](y)))  # type: ignore[index]
-        return self.out(F.layer_norm(x, width))

@@ -1,4 +1,4 @@
-"""Motion as vectors relative to a reference pose: what stage 2 is seeded with and what it bounds.
+"""Motion as vectors relative to a reference pose: what the baseline generates.
 
 A motion vector holds, in this order (`MOTION` = 343 numbers, all zero at the reference pose):
 55 joints × 6: 6D of R_referenceᵀ·R (rotation of the joint in its own reference frame) minus the 6D of the identity,
@@ -14,7 +14,7 @@ import roma
 import torch
 from torch import Tensor
 
-from model.geometry import IDENTITY_6D, full_precision, rotation_from_6d, rotation_to_6d, soft_bound
+from model.geometry import IDENTITY_6D, full_precision, rotation_from_6d, rotation_to_6d
 from model.types import JOINTS, SmplxParams
 
 MOTION = JOINTS * 6 + 10 + 3
@@ -46,16 +46,6 @@ def params_from_motion(vector: Tensor, reference: SmplxParams) -> SmplxParams:
             expression + reference.expression[..., None, :],
             transl + reference.transl[..., None, :],
         )
-
-
-def bounded(vector: Tensor) -> Tensor:
-    """Keep root and translation of motion vectors [..., 343] within `ROOT_LIMIT` and `TRANSLATION_LIMIT`, smoothly."""
-    with full_precision(vector):
-        root, others, transl = vector.float().split([6, MOTION - 9, 3], -1)
-        identity = root.new_tensor(IDENTITY_6D)
-        turn = soft_bound(roma.rotmat_to_rotvec(rotation_from_6d(root + identity)), ROOT_LIMIT)
-        root = rotation_to_6d(roma.rotvec_to_rotmat(turn)) - identity
-        return torch.cat([root, others, soft_bound(transl, TRANSLATION_LIMIT)], -1)
 
 
 def pose_features(params: SmplxParams) -> Tensor:

@@ -21,7 +21,8 @@ PAST = 8  # knots that the predictor reads
 SEED = 16  # frames before a window that give it its past
 TAIL = 8  # frames after a window, so that its last knots are known
 ROUGHNESS = 1e-4  # weight of the knots' third differences in the fit to frames: ends without frames stay tame
-COMPANDING = 3.0  # surprises are drawn in as asinh(COMPANDING · z)
+COMPANDING = 2.0  # surprises are drawn in as asinh(COMPANDING · z)
+RARE = 5e-4  # share of surprises that are larger than any that is drawn
 
 
 def spline_matrix(frames: int) -> Tensor:
@@ -50,6 +51,8 @@ class Surprises(nn.Module):
     spread: Tensor  # [C, NEW, NEW] lower triangular
     inverse: Tensor  # [C, NEW, NEW]
     gain: Tensor  # [C, NEW] of the drawn-in numbers, so that they have unit deviation
+    limit: Tensor  # [C, NEW] the largest of them but for RARE: no more is drawn
+    reach: Tensor  # [C] how far apart two knots of a clip lie at most: residuals go no further
     to_frames: Tensor  # [CHUNK, SPAN]
 
     def __init__(self, channels: int):
@@ -60,6 +63,8 @@ class Surprises(nn.Module):
         self.register_buffer("spread", torch.zeros(channels, NEW, NEW))
         self.register_buffer("inverse", torch.zeros(channels, NEW, NEW))
         self.register_buffer("gain", torch.ones(channels, NEW))
+        self.register_buffer("limit", torch.full((channels, NEW), 3.0))
+        self.register_buffer("reach", torch.full((channels,), 10.0))
         self.register_buffer("to_frames", spline_matrix(CHUNK).float(), persistent=False)
 
     def foretold(self, past: Tensor) -> Tensor:  # [..., PAST, C] → [..., NEW, C]
@@ -69,13 +74,14 @@ class Surprises(nn.Module):
     def whiten(self, new: Tensor, past: Tensor) -> Tensor:  # [..., NEW, C], [..., PAST, C] → [..., NEW, C]
         with full_precision(past):
             z = torch.einsum("cnm,...mc->...nc", self.inverse, new - self.foretold(past))
-            return torch.asinh(COMPANDING * z) * self.gain.mT
+            return (torch.asinh(COMPANDING * z) * self.gain.mT).clamp(-self.limit.mT, self.limit.mT)
 
     def colour(self, surprise: Tensor, past: Tensor) -> Tensor:
         """The inverse of `whiten`."""
         with full_precision(past):
-            z = torch.sinh((surprise / self.gain.mT).clamp(-6, 6)) / COMPANDING
-            return self.foretold(past) + torch.einsum("cnm,...mc->...nc", self.spread, z)
+            z = torch.sinh(surprise.clamp(-self.limit.mT, self.limit.mT) / self.gain.mT) / COMPANDING
+            new = self.foretold(past) + torch.einsum("cnm,...mc->...nc", self.spread, z)
+            return new.clamp(-self.reach, self.reach)
 
     def frames(self, knots: Tensor) -> Tensor:  # [..., SPAN, C] → [..., CHUNK, C]
         with full_precision(knots):
@@ -97,7 +103,11 @@ class Surprises(nn.Module):
         self.spread.copy_(spread.float())
         self.inverse.copy_(torch.linalg.inv(spread).float())
         z = torch.asinh(COMPANDING * (left @ torch.linalg.inv(spread).mT))
-        self.gain.copy_((1 / z.square().mean(1).sqrt().clamp(min=1e-3)).float())
+        gain = 1 / z.square().mean(1).sqrt().clamp(min=1e-3)
+        self.gain.copy_(gain.float())
+        largest = z.abs().topk(max(round(RARE * z.shape[1]), 1), dim=1).values[:, -1]
+        self.limit.copy_((largest * gain).float())
+        self.reach.copy_((knots.amax((0, 1)) - knots.amin((0, 1))).float())
 
 
 def chunked(knots: Tensor) -> tuple[Tensor, Tensor]:
