@@ -1,11 +1,12 @@
 """Weights on disk: safetensors with what made them (configuration, data versions, commit), and what a training run hangs on.
 
 `checkpoints/<stage>/<stage>.safetensors`; its metadata entry `about` is JSON. `stage2.safetensors` also holds the
-stage-1 weights it was trained on, so that one file speaks.
+stage-1 weights it was trained on, so that one file speaks; an exported one leaves them to the `stage1.safetensors` beside it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from configs.schema import Config, Stage1Config, Stage2Config, TrainConfig
 from model.stage1 import Stage1
@@ -25,6 +26,7 @@ from pipelines.store import Store, hash_file, hash_json, writing
 CODE_VERSION = "2"  # of the training code: raise it when a change makes old weights out of date
 Stage = Literal["stage1", "stage2"]
 DATA: dict[Stage, tuple[Kind, ...]] = {"stage1": ("scans", "idol", "talks"), "stage2": ("talks", "motions")}
+STAGE1 = "stage1."  # what the names of stage 1's tensors begin with in stage 2
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -110,7 +112,21 @@ def load_stage2(config: Config, source: Store | Path | str, device: str = "cpu")
     path, about = _open(config, source, "stage2")
     stage1 = Stage1(Stage1Config.model_validate(about["config"]["stage1"]), load_body(config))
     network = Stage2(Stage2Config.model_validate(about["config"]["stage2"]), stage1, about["audio_dim"])
+    if "stage1_beside" in about:
+        beside = path.with_name("stage1.safetensors")
+        if not beside.is_file() or fingerprint(safetensors.torch.load_file(beside)) != about["stage1_beside"]:
+            state = "does not hold them" if beside.is_file() else "does not exist"
+            raise ValueError(f"{path}: expected the stage-1 weights it was trained with in {beside}, which {state}; put them there")
+        _fill(stage1, beside)
     return _filled(network, path, device)
+
+
+def fingerprint(state: dict[str, Tensor]) -> str:
+    """Hash of a network's tensors, rounded to half precision."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(name.encode() + (value.half() if value.is_floating_point() else value).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _open(config: Config, source: Store | Path | str, stage: Stage) -> tuple[Path, dict[str, Any]]:
@@ -135,11 +151,15 @@ def _filled(network: Any, path: Path, device: str) -> Any:
 
 
 def _fill(network: nn.Module, path: Path) -> None:
+    """Stage 1 inside stage 2 stays as it is where the file leaves it out."""
+    state = safetensors.torch.load_file(path)
+    inside = any(k.startswith(STAGE1) for k in state)
     try:
-        missing, unexpected = network.load_state_dict(safetensors.torch.load_file(path), strict=False)
+        missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise ValueError(f"{path}: weights do not fit the network: {str(error).splitlines()[1].strip()}") from error
-    wrong = [*unexpected, *(k for k in missing if k in dict(network.named_parameters()))]
+    needed = {k for k, _ in network.named_parameters() if inside or not k.startswith(STAGE1)}
+    wrong = [*unexpected, *(k for k in missing if k in needed)]
     if wrong:
         raise ValueError(f"{path}: weights do not fit the network, first of {len(wrong)}: {wrong[0]}")
 

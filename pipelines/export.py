@@ -1,6 +1,7 @@
 """`python -m pipelines.export WEIGHTS OUT`: trained weights in half precision, half the size, with all that made them.
 
-What is stored below float32 is read back into float32 parameters; the metadata say that it was rounded.
+What is stored below float32 is read back into float32 parameters; the metadata say that it was rounded. Of stage 2 the
+stage-1 weights are left out: they are read from the `stage1.safetensors` that must lie beside the file.
 """
 
 from __future__ import annotations
@@ -13,17 +14,22 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from pipelines.checkpoints import read_about
+from pipelines.checkpoints import STAGE1, fingerprint, read_about
 from pipelines.store import writing
+
+CONSTANTS = ("generator.space.", "generator.surprises.", "generator.audio_")  # of the corpus: half precision lacks their range
 
 
 def export_half(source: Path, target: Path) -> int:
     """Write `source` in float16 to `target`; returns its bytes. ValueError where `source` is no weights file of ours, or
     a value leaves float16's range."""
     about = read_about(source) | {"precision": "float16"}
-    state = {}
-    for name, value in safetensors.torch.load_file(source).items():
-        half = value.half() if value.is_floating_point() else value
+    given, state = safetensors.torch.load_file(source), {}
+    if about["stage"] == "stage2":
+        about["stage1_beside"] = fingerprint({k.removeprefix(STAGE1): v for k, v in given.items() if k.startswith(STAGE1)})
+        given = {k: v for k, v in given.items() if not k.startswith(STAGE1)}
+    for name, value in given.items():
+        half = value.half() if value.is_floating_point() and not name.startswith(CONSTANTS) else value
         if value.is_floating_point() and not torch.isfinite(half).all():
             raise ValueError(f"{source}: {name} has values beyond float16's range, up to {value.abs().max():.3g}; keep float32")
         state[name] = half.contiguous()

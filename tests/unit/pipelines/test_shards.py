@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from configs.schema import Config
+from model.motion_spline import SEED, TAIL
 from pipelines.crops import crop, crop_camera, person_box, square_round
 from pipelines.datasets import Draw, ScanViews, TalkWindows, WindowShape
 from pipelines.manifests import read_manifest
@@ -260,31 +261,20 @@ def test_processes_make_the_batches_that_one_would(corpus):
 def test_windows_carry_audio_round_every_frame(corpus):
     _, store = corpus
     talks = People(store.shards("talks"), "train", 48)
-    batch = TalkWindows(talks, Draw(0, 3), WindowShape(12, 4, 5, 1, 2, 3, 48, 32)).at(1)
-    features = talks.cache[0].features
-    assert batch.audio.shape == (3, 5, 12 + 8, features.shape[1])
-    assert batch.params.transl.shape == (3, 5, 12, 3)
-    assert batch.frame_images.shape == (3, 2, 3, 48, 48)
-    assert (batch.frames >= 3).all(), "seed frames are not drawn"
-    for i in range(15):  # find the window in the clip by its motion, then compare its audio
-        pose = batch.params.body_pose[:, :, 0, 15].flatten(0, 1)[i]
-        match = (talks.cache[0].params.body_pose[:, 15] - pose).abs().sum(-1).argmin().item()
-        torch.testing.assert_close(batch.audio.flatten(0, 1)[i, 4 : 4 + 12], features[match : match + 12])
-
-
-def test_first_steps_hold_motion_and_no_pictures(corpus):
-    _, store = corpus
-    batch = TalkWindows(People(store.shards("talks"), "train", 48), Draw(0, 2), WindowShape(12, 4, 5, 1, 2, 3, 48, 32)).at(0)
-    assert batch.params.transl.shape == (2, 5, 12, 3)
-    assert batch.image.shape == (2, 3, 48, 48)
-    assert batch.frame_images.shape == (2, 0, 3, 48, 48)
-    assert batch.views.shape == (2, 0, 32, 32, 3)
+    batch = TalkWindows(talks, Draw(0, 6), WindowShape(12, 4, 3, 2, 48, 32)).at(1)
+    features, poses = talks.cache[0].features, talks.cache[0].params.body_pose[:, 15]
+    assert batch.audio.shape == (6, 4 + 12 + 3, features.shape[1])
+    assert batch.params.transl.shape == (6, SEED + 12 + TAIL, 3)
+    assert batch.frame_images.shape == (6, 2, 3, 48, 48)
+    for i in range(6):  # find the window in the clip by its motion, then compare its audio
+        match = (poses - batch.params.body_pose[i, SEED, 15]).abs().sum(-1).argmin().item()
+        torch.testing.assert_close(batch.audio[i, 4 : 4 + 12], features[match : match + 12])
 
 
 def test_too_short_clips_are_refused_with_one_line(corpus):
     _, store = corpus
     with pytest.raises(ValueError, match="1000 frames or more"):
-        TalkWindows(People(store.shards("talks"), "train", 16), Draw(0, 1), WindowShape(1000, 4, 1, 0, 1, 4, 16, 16))
+        TalkWindows(People(store.shards("talks"), "train", 16), Draw(0, 1), WindowShape(1000, 4, 4, 1, 16, 16))
 
 
 def test_a_corpus_too_large_for_memory_is_streamed(corpus):
