@@ -78,7 +78,7 @@ def look(
             if thumbnails is not None:
                 thumbnails.keep(count, picture)
             if spoken(count):
-                grey = blocks(small)
+                grey = blocks(picture)
                 sightings[count] = _sight(finder, picture, grey, before)
                 before = grey, sightings[count]
         count += 1

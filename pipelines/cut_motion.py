@@ -18,11 +18,11 @@ from pipelines.cut_plan import Stretch
 from pipelines.media import Picture
 from pipelines.person import Box
 
-BLOCK = 8  # pixels; motion is the mean change of a block
+BLOCK = 8  # pixels at `FINE`; motion is the mean change of a block
 STILL = 3.0  # grey levels that some block must change by more than most do
 SAME = 4  # grey levels that no pixel of a repeated picture changes by: what encoders still mend in it
 JUMP, SHARP, AROUND = 2.5, 2.5, 2  # a cut changes by so many levels, and so much more than so many pictures either side
-FINE = 640  # pixels, width at which pictures that seem to be alike are compared once more
+FINE = 640  # pixels, width at which a mouth still moves whose speaker is a third as high as the picture
 REPEATED = 0.05  # levels, mean change below which a picture is the one before it
 GROUP = 3  # encoders code every second or third picture more coarsely; alike are those of the same quality
 PULSE = 12  # or by this much in a single picture: a key picture, coded anew. Someone who speaks changes by 20 and more
@@ -37,10 +37,7 @@ class _Shown:
 
     @cached_property
     def fine(self) -> Picture:
-        height, width = self.whole.shape[:2]
-        if width <= FINE:
-            return self.whole
-        return np.asarray(cv2.resize(self.whole, (FINE, max(round(FINE * height / width), 1)), interpolation=cv2.INTER_AREA), np.uint8)
+        return fine(self.whole)
 
     def within(self, levels: int, other: _Shown) -> bool:
         """Whether no pixel differs by more."""
@@ -113,11 +110,20 @@ class Jumps:
             self.found.append(frame)
 
 
-def blocks(small: Picture) -> NDArray[np.float32]:
-    """A small picture at blocks' size."""
-    height, width = small.shape[:2]
+def fine(picture: Picture) -> Picture:
+    """At most `FINE` wide."""
+    height, width = picture.shape[:2]
+    if width <= FINE:
+        return picture
+    return np.asarray(cv2.resize(picture, (FINE, max(round(FINE * height / width), 1)), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def blocks(picture: Picture) -> NDArray[np.float32]:
+    """The picture at blocks' size."""
+    picture = fine(picture)
+    height, width = picture.shape[:2]
     size = max(width // BLOCK, 1), max(height // BLOCK, 1)
-    return np.asarray(cv2.resize(small.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
+    return np.asarray(cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def in_blocks(box: Box, width: int, shape: Sequence[int]) -> tuple[slice, slice]:

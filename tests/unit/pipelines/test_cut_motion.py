@@ -14,7 +14,7 @@ import pytest
 from configs.schema import CutConfig
 from pipelines import media
 from pipelines.cut_look import look
-from pipelines.cut_motion import Frozen, Jumps
+from pipelines.cut_motion import Frozen, Jumps, blocks, in_blocks, moved
 from pipelines.cut_plan import FROZEN, NO_SPEECH, STILL, Evidence, Stretch, plan_clips
 from pipelines.person import Sighting
 
@@ -110,6 +110,9 @@ def test_a_mouth_far_away_is_seen_to_move():
         return picture
 
     assert found([far(i) for i in range(60)]) == []
+    assert all(moved(blocks(far(i)), blocks(far(i + 13)), in_blocks((560, 300, 770, 700), 1280, blocks(wall).shape)) for i in (0, 13, 26))
+    grain = [wall + np.random.default_rng(i).integers(-5, 6, wall.shape, np.int16) for i in (0, 1)]
+    assert not moved(*(blocks(np.clip(g, 0, 255).astype(np.uint8)) for g in grain))
     assert found([far(i if i < 20 else 20) for i in range(60)]) == [Stretch(21, 60)]
 
 

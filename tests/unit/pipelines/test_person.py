@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipelines import media
-from pipelines.cut_look import BLOCK, moved
+from pipelines.cut_motion import BLOCK, moved
 from pipelines.person import Body, MediapipeFinder, Sighting, describe, tiles
 
 FRAME = (0.0, 0.0, 640.0, 360.0)
