@@ -57,17 +57,17 @@ def _cut_once(config: CutConfig, store: Store, talk_id: str, ingested: Record) -
     before = store.read_record(STAGE, talk_id)
 
     def work() -> dict[str, Any]:
-        stands = outputs[0].is_file()
+        same = before is not None and (before.code_version, before.facts.get("source_hash")) == (CODE_VERSION, source_hash)
+        if before is not None and same and outputs[0].is_file():
+            for clip in store.clips(talk_id):
+                relabel(clip, labels_of(talk))
+            _list_clips(folder)
+            return before.facts
         outputs[0].unlink(missing_ok=True)
         if refusal:
             shutil.rmtree(folder / "clips", ignore_errors=True)
             outputs[1].unlink(missing_ok=True)
             raise InputRejected(refusal)
-        if stands and before is not None and (before.code_version, before.facts.get("source_hash")) == (CODE_VERSION, source_hash):
-            for clip in store.clips(talk_id):
-                relabel(clip, labels_of(talk))
-            _list_clips(folder)
-            return before.facts
         return {**_cut(config, store, talk), "source_hash": source_hash}
 
     return store.once(STAGE, talk_id, CODE_VERSION, hash_json([source_hash, labels_of(talk)]), outputs, work)
@@ -93,6 +93,7 @@ def _cut(config: CutConfig, store: Store, talk: dict[str, Any]) -> dict[str, Any
     try:
         return _cut_video(config, talk, video, folder, made)
     except media.MediaError as error:
+        shutil.rmtree(folder / "clips", ignore_errors=True)  # of another video under this name
         raise InputRejected(str(error)) from error
     finally:  # what came of a file that changed meanwhile is worth nothing, a fault in it neither
         try:

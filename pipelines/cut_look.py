@@ -70,7 +70,7 @@ def look(
         height, width = picture.shape[:2]
         small_size = SHOT_WIDTH, max(round(SHOT_WIDTH * height / width), 1)
         small = np.ascontiguousarray(cv2.resize(picture, small_size, interpolation=cv2.INTER_AREA)[..., ::-1])
-        frozen.see(count, small)
+        frozen.see(count, small, picture)
         jumps.see(count, small)
         cuts = detector.process_frame(FrameTimecode(count, rate), small)
         shots.update(c.frame_num for c in cuts)
@@ -78,7 +78,7 @@ def look(
             if thumbnails is not None:
                 thumbnails.keep(count, picture)
             if spoken(count):
-                grey = blocks(small)
+                grey = blocks(picture)
                 sightings[count] = _sight(finder, picture, grey, before)
                 before = grey, sightings[count]
         count += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -17,13 +18,32 @@ from pipelines.cut_plan import Stretch
 from pipelines.media import Picture
 from pipelines.person import Box
 
-BLOCK = 8  # pixels; motion is the mean change of a block
+BLOCK = 8  # pixels at `FINE`; motion is the mean change of a block
 STILL = 3.0  # grey levels that some block must change by more than most do
 SAME = 4  # grey levels that no pixel of a repeated picture changes by: what encoders still mend in it
 JUMP, SHARP, AROUND = 2.5, 2.5, 2  # a cut changes by so many levels, and so much more than so many pictures either side
+FINE = 640  # pixels, width at which a mouth still moves whose speaker is a third as high as the picture
 REPEATED = 0.05  # levels, mean change below which a picture is the one before it
 GROUP = 3  # encoders code every second or third picture more coarsely; alike are those of the same quality
 PULSE = 12  # or by this much in a single picture: a key picture, coded anew. Someone who speaks changes by 20 and more
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A picture in two sizes; the larger one, where a mouth far away can be seen to move, is made when it is asked for."""
+
+    small: Picture
+    whole: Picture
+
+    @cached_property
+    def fine(self) -> Picture:
+        return fine(self.whole)
+
+    def within(self, levels: int, other: _Shown) -> bool:
+        """Whether no pixel differs by more."""
+        if self.whole.shape != other.whole.shape or _largest(self.small, other.small) > levels:
+            return False
+        return _largest(self.fine, other.fine) <= 2 * levels  # grain that encoders mend
 
 
 @dataclass
@@ -32,21 +52,22 @@ class Frozen:
 
     stretches: list[Stretch] = field(default_factory=list)  # of repeats, longer than a moment
     least: int = 25  # repeats
-    first: Picture = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))  # the picture that stands
-    last: deque[Picture] = field(default_factory=lambda: deque(maxlen=GROUP))  # newest first
+    first: _Shown | None = None  # the picture that stands
+    last: deque[_Shown] = field(default_factory=lambda: deque(maxlen=GROUP))  # newest first
     repeats: int = 0
     steady: bool = False  # whether the last picture was the same as one shortly before it
 
-    def see(self, frame: int, picture: Picture) -> None:
-        alike = bool(self.last) and picture.shape == self.last[0].shape
-        steady = alike and any(_largest(picture, before) <= SAME for before in self.last)
-        if alike and (steady or self.steady) and _largest(picture, self.first) <= PULSE:
+    def see(self, frame: int, small: Picture, whole: Picture) -> None:
+        """The same picture twice: small, and as large as it is."""
+        shown = _Shown(small, whole)
+        steady = any(shown.within(SAME, before) for before in self.last)
+        if (steady or self.steady) and self.first is not None and shown.within(PULSE, self.first):
             self.repeats += 1
         else:
             self._end(frame)
-            self.first = picture
+            self.first = shown
         self.steady = steady
-        self.last.appendleft(picture)
+        self.last.appendleft(shown)
 
     def end(self, frame: int) -> list[Stretch]:
         """All stretches; `frame` is one past the last."""
@@ -89,11 +110,20 @@ class Jumps:
             self.found.append(frame)
 
 
-def blocks(small: Picture) -> NDArray[np.float32]:
-    """A small picture at blocks' size."""
-    height, width = small.shape[:2]
+def fine(picture: Picture) -> Picture:
+    """At most `FINE` wide."""
+    height, width = picture.shape[:2]
+    if width <= FINE:
+        return picture
+    return np.asarray(cv2.resize(picture, (FINE, max(round(FINE * height / width), 1)), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def blocks(picture: Picture) -> NDArray[np.float32]:
+    """The picture at blocks' size."""
+    picture = fine(picture)
+    height, width = picture.shape[:2]
     size = max(width // BLOCK, 1), max(height // BLOCK, 1)
-    return np.asarray(cv2.resize(small.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
+    return np.asarray(cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def in_blocks(box: Box, width: int, shape: Sequence[int]) -> tuple[slice, slice]:

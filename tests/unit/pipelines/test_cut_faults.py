@@ -207,3 +207,36 @@ def test_pictures_that_do_not_decode_twice_alike_are_rejected_with_a_reason(conf
     assert record.status == "ok"
     assert record.facts["rejected"] == {clips.UNSTEADY: 2.52}
     assert record.facts["clip_seconds"] + 2.52 == SECONDS
+
+
+def test_a_relabelling_that_was_killed_goes_on_without_cutting(config, store, monkeypatch):
+    done = cut.cut_talk(config, store, "a")
+    (store.inbox / "talks.csv").write_text(ROWS + "a.mp4,Ada,,,\n")
+    ingest.ingest_talk(config, store, "a")
+    relabel = cut.relabel
+
+    def killed(folder, labels):
+        relabel(folder, labels)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cut, "relabel", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cut.cut_talk(config, store, "a")
+    monkeypatch.setattr(cut, "relabel", relabel)
+    monkeypatch.setattr(cut, "_cut", None)  # would fail
+    assert cut.cut_talk(config, store, "a").facts == done.facts
+    assert {json.loads((clip / "clip.json").read_text())["speaker"] for clip in store.clips("a")} == {"Ada"}
+
+
+def test_clips_of_a_video_that_can_no_longer_be_read_go_away(config, store, monkeypatch):
+    cut.cut_talk(config, store, "a")
+    write(store.inbox / "a.mp4", seed=1)
+    ingest.ingest_talk(config, store, "a")
+
+    def broken(path):
+        raise media.MediaError("'a.mp4': no sound of its audio track can be decoded")
+
+    monkeypatch.setattr(media, "read_audio", broken)
+    record = cut.cut_talk(config, store, "a")
+    assert (record.status, record.facts) == ("rejected", {})
+    assert store.clips("a") == []

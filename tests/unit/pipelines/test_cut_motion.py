@@ -14,7 +14,7 @@ import pytest
 from configs.schema import CutConfig
 from pipelines import media
 from pipelines.cut_look import look
-from pipelines.cut_motion import Frozen, Jumps
+from pipelines.cut_motion import Frozen, Jumps, blocks, in_blocks, moved
 from pipelines.cut_plan import FROZEN, NO_SPEECH, STILL, Evidence, Stretch, plan_clips
 from pipelines.person import Sighting
 
@@ -42,7 +42,7 @@ def found(pictures: Iterator[np.ndarray] | list[np.ndarray]) -> list[Stretch]:
     frozen = Frozen(least=25)
     count = 0
     for picture in pictures:
-        frozen.see(count, picture)
+        frozen.see(count, cv2.resize(picture, (256, 144), interpolation=cv2.INTER_AREA), picture)
         count += 1
     return frozen.end(count)
 
@@ -100,10 +100,25 @@ def test_people_who_keep_still_are_not_frozen(tmp_path, kind):
     assert found(coded(tmp_path / "a.mkv", pictures, "libx264", crf="23")) == []
 
 
+def test_a_mouth_far_away_is_seen_to_move():
+    """Someone who stands still in a wide picture, their head as high as a twentieth of it."""
+    wall = cv2.resize(someone(0), (1280, 720), interpolation=cv2.INTER_CUBIC)
+
+    def far(frame: int) -> np.ndarray:
+        picture = wall.copy()
+        picture[300:372, 600:728] = cv2.resize(someone(frame, sway=0.2, mouth=60), (128, 72), interpolation=cv2.INTER_AREA)
+        return picture
+
+    assert found([far(i) for i in range(60)]) == []
+    assert all(moved(blocks(far(i)), blocks(far(i + 13)), in_blocks((560, 300, 770, 700), 1280, blocks(wall).shape)) for i in (0, 13, 26))
+    grain = [wall + np.random.default_rng(i).integers(-5, 6, wall.shape, np.int16) for i in (0, 1)]
+    assert not moved(*(blocks(np.clip(g, 0, 255).astype(np.uint8)) for g in grain))
+    assert found([far(i if i < 20 else 20) for i in range(60)]) == [Stretch(21, 60)]
+
+
 @pytest.mark.parametrize("name", ["speaker16_bread", "speaker19_noise"])
 def test_no_embedded_talk_is_frozen(name):
-    small = (cv2.resize(p, (256, 256), interpolation=cv2.INTER_AREA) for p in media.frames(TALKS / f"{name}.mp4", RATE))
-    assert found(small) == []
+    assert found(media.frames(TALKS / f"{name}.mp4", RATE)) == []
 
 
 def test_a_stream_that_stalls_is_cut_out_to_the_frame(tmp_path):

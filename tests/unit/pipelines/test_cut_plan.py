@@ -156,7 +156,8 @@ def test_someone_who_walks_is_followed_by_several_crops():
             assert clip.crop.x <= middle <= clip.crop.x + clip.crop.side
 
 
-sightings = st.sampled_from([HERE, HERE, HERE, HERE, NOBODY, TWO, FAR])
+AWAY = dataclasses.replace(HERE, face=False)
+sightings = st.sampled_from([HERE, HERE, HERE, HERE, AWAY, NOBODY, TWO, FAR])
 
 
 @settings(max_examples=60, deadline=None)
@@ -167,12 +168,15 @@ sightings = st.sampled_from([HERE, HERE, HERE, HERE, NOBODY, TWO, FAR])
     edges=st.lists(st.floats(0, 36), max_size=8, unique=True),
     rate=st.sampled_from([Fraction(25), Fraction(30000, 1001)]),
     longest=st.sampled_from([3.0, 6.0, 20.0]),
+    marks=st.lists(st.integers(0, 900), max_size=6, unique=True).map(sorted),
 )
-def test_every_frame_is_in_exactly_one_stretch(frames, cuts, seen, edges, rate, longest):
+def test_every_frame_is_in_exactly_one_stretch(frames, cuts, seen, edges, rate, longest, marks):
     edges = sorted(edges)
     speech = list(zip(edges[::2], edges[1::2], strict=False))
     config = CutConfig(max_seconds=longest, fps=rate)
-    talk = Evidence(frames, 360, 288, sorted(set(cuts)), speech, {f: seen[f // 12] for f in range(6, frames, 12)})
+    spoilt = [Stretch(a, b) for a, b in zip(marks[::2], marks[1::2], strict=False)]
+    seen_at = {f: seen[f // 12] for f in range(6, frames, 12)}
+    talk = Evidence(frames, 360, 288, sorted(set(cuts)), speech, seen_at, damaged=spoilt[:1], frozen=spoilt[1:])
     clips, rejected = plan_clips(talk, config)
     count = np.zeros(frames, int)
     for stretch in [*clips, *rejected]:
@@ -183,6 +187,7 @@ def test_every_frame_is_in_exactly_one_stretch(frames, cuts, seen, edges, rate, 
     for clip in clips:
         assert config.min_seconds * rate <= len(clip) <= config.max_seconds * rate
         assert not any(clip.start < c < clip.end for c in cuts)
+        assert not any(clip.start < s.end and s.start < clip.end for s in spoilt)
 
 
 @pytest.mark.parametrize(
