@@ -43,7 +43,7 @@ from pipelines.scoring import DEFINITIONS, TRUTH, score
 from pipelines.scoring_summary import markdown_rows
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, writing
 
-CODE_VERSION = "3"  # 2: fingers in EMAGE's files are relative to the mean hand, as EMAGE has them; 3: EMAGE and LHM themselves
+CODE_VERSION = "4"  # 2: fingers relative to the mean hand, as EMAGE has them; 3: EMAGE and LHM themselves; 4: codes of body parts
 
 
 def motion(config: Config, store: Store, home: Home | None = None) -> Record:
@@ -73,8 +73,7 @@ def motion(config: Config, store: Store, home: Home | None = None) -> Record:
         with writing(store.baseline("motion")) as folder:
             folder.mkdir()
             for clip in clips:
-                with torch.no_grad():
-                    vector = network(clip.features[None])[0]
+                vector = network.generate(clip.features, config.seed)
                 # no picture is known here, hence no shape and no place: the mean body at the origin
                 save_emage(folder / f"{clip.name}_output.npz", params_from_motion(vector, SmplxParams.zeros()), clip.fit.fps, hands)
         counts = {"training_clips": len(training), "clips": len(clips)}
