@@ -65,7 +65,7 @@ class Scored:
         return {name: keep(summary(row, self.who)) for name, row in self.rows.items()}
 
     def means(self, row: str) -> dict[str, float]:
-        return {name: figure["value"] for name, figure in self.table()[row].items()}
+        return {name: figure["value"] for name, figure in self.table().get(row, {}).items()}
 
     def write(self, folder: Path, **more: Any) -> None:
         """`metrics.json` (rows with intervals, figures of every clip, curves) and `latents.npz`, from which FGD comes."""
