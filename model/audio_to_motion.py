@@ -2,10 +2,10 @@
 
 A masked transformer over the codes of `model.baseline_codes` that hears the speech: it learns to fill in codes that are hidden
 (MaskGIT, Chang et al. 2022), and speaks window after window, each seeded with the last codes of the one before. Arms, hands and
-legs are drawn, code after code; the face, which the speech decides, is the mean of its codes under their probabilities. Motion
-vectors are those of `model.motion`, relative to `rest_of` the clip: the T-pose at the clip's mean place and root.
-Axes: B batch, T frames, L = T / 4 codes of K columns, A audio features,
-C codes of a codebook.
+legs are drawn, code after code; the face, which the speech decides, is the mean of its codes under their probabilities, with
+what a network of convolutions adds frame by frame. Motion vectors are those of `model.motion`, relative to `rest_of` the clip:
+the T-pose at the clip's mean place and root.
+Axes: B batch, T frames, L = T / 4 codes of K columns, A audio features, C codes of a codebook.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.baseline_codes import COLUMNS, COMPONENTS, LEVELS, PARTS, STRIDE, MotionCodes
+from model.baseline_codes import COLUMNS, COMPONENTS, LEVELS, PARTS, STRIDE, MotionCodes, numbers_of
 from model.layers import Block, RMSNorm
 from model.types import SmplxParams
 
@@ -44,6 +44,25 @@ def standardised(audio: Tensor) -> Tensor:
     return (audio - audio.mean(0)) / audio.std(0, unbiased=False).clamp(min=1e-2)
 
 
+class LipReader(nn.Module):
+    """What codes of four frames cannot tell of the face, frame by frame: features [B, T, A] → normalised numbers [B, T, N]."""
+
+    def __init__(self, audio_dim: int, width: int, numbers: int):
+        super().__init__()
+        self.read = nn.Conv1d(audio_dim, width, 5, padding=2)
+        self.norms = nn.ModuleList(nn.GroupNorm(1, width) for _ in range(3))
+        self.mixes = nn.ModuleList(nn.Conv1d(width, 2 * width, 3, padding=2**i, dilation=2**i) for i in range(3))
+        self.out = nn.Conv1d(width, numbers, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, audio: Tensor) -> Tensor:
+        x = self.read(audio.mT)
+        for norm, mix in zip(self.norms, self.mixes, strict=True):
+            x = x + F.glu(mix(norm(x)), dim=1)
+        return self.out(x).mT
+
+
 class AudioToMotion(nn.Module):
     """[T, A] → [T, M]; the codes and the normalisation are part of the weights."""
 
@@ -59,6 +78,7 @@ class AudioToMotion(nn.Module):
         self.known = nn.ModuleList(nn.Embedding(codes + 1, width) for _ in COLUMNS)  # the last stands for a hidden code
         self.blocks = nn.ModuleList(Block(width, heads, cross=True) for _ in range(layers))
         self.norm = RMSNorm(width)
+        self.lips = LipReader(audio_dim, width, len(numbers_of("face")))
         self.heads = nn.ModuleList(nn.Linear(width, codes) for _ in COLUMNS)
 
     def forward(self, audio: Tensor, codes: Tensor, style: Tensor) -> Tensor:
@@ -87,8 +107,8 @@ class AudioToMotion(nn.Module):
         deaf = torch.rand(batch, 1, 1) < DEAF
         logits = self(audio * ~deaf, true.masked_fill(hidden, self.count), style)
         entropy = F.cross_entropy(logits[hidden], true[hidden], label_smoothing=0.05)
-        got, wanted = self.motion["face"].decode(self._expected_face(logits)), self.motion.split(vectors)["face"]
-        got, wanted = got * ~deaf, wanted * ~deaf
+        coarse, wanted = self.motion["face"].decode(self._expected_face(logits)), self.motion.split(vectors)["face"]
+        got = coarse * ~deaf + self.lips(audio)
         return entropy + FACE_WEIGHT * (F.l1_loss(got, wanted) + F.l1_loss(got.diff(dim=1), wanted.diff(dim=1)))
 
     @torch.no_grad()
@@ -100,7 +120,7 @@ class AudioToMotion(nn.Module):
         length = max(-(-frames // STRIDE), window)
         padded = F.pad(standardised(audio).mT, (0, length * STRIDE - frames), mode="replicate").mT
         codes = torch.full((1, length, len(COLUMNS)), self.count)
-        face, weight = torch.zeros(1, length, COMPONENTS), torch.zeros(length, 1)
+        mean_face, weight = torch.zeros(1, length, COMPONENTS), torch.zeros(length, 1)
         start = 0
         while True:
             place = slice(start, start + window)
@@ -109,14 +129,17 @@ class AudioToMotion(nn.Module):
             ramp = torch.ones(window, 1)
             if start:  # the face of the overlap goes over smoothly
                 ramp[: SEED + 1] = (torch.arange(SEED + 1) + 1)[:, None] / (SEED + 2)
-            face[:, place] += ramp * self._expected_face(logits)
+            mean_face[:, place] += ramp * self._expected_face(logits)
             weight[place] += ramp
             if start + window >= length:
                 break
             start = min(start + window - SEED, length - window)
         latents = self.motion.latents(codes)
-        latents["face"] = face / weight
-        return self.motion.joined(latents)[0, :frames]
+        latents["face"] = mean_face / weight
+        found = self.motion.joined(latents)
+        face = numbers_of("face")
+        found[..., face] += self.lips(padded[None]) * self.motion.std[face]
+        return found[0, :frames]
 
     def _filled(self, audio: Tensor, codes: Tensor, style: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Hidden codes [1, L, K] of a window drawn one after the other, a part's coarse code first; also the last logits."""

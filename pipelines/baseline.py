@@ -72,8 +72,8 @@ def motion(config: Config, store: Store, home: Home | None = None) -> Record:
         hands = HandSpace.load(body_file(config))
         with writing(store.baseline("motion")) as folder:
             folder.mkdir()
-            for clip in clips:
-                vector = network.generate(clip.features, config.seed)
+            for i, clip in enumerate(clips):
+                vector = network.generate(clip.features, config.seed + i)  # another draw for each, also of whose manner
                 # no picture is known here, hence no shape and no place: the mean body at the origin
                 save_emage(folder / f"{clip.name}_output.npz", params_from_motion(vector, SmplxParams.zeros()), clip.fit.fps, hands)
         counts = {"training_clips": len(training), "clips": len(clips)}

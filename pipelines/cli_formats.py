@@ -66,7 +66,7 @@ def evaluate(
     autoencoder: Annotated[Path | None, typer.Option(help="an earlier run's, so that FGD compares; default: fit one to TRUTH")] = None,
     speakers: Annotated[Path | None, typer.Option(help="csv with columns file and speaker; default: read off the names")] = None,
     rate_in: Annotated[str | None, typer.Option(help="frames/s of motion that does not say")] = None,
-    reference_rows: Annotated[bool, typer.Option(help="also score the truth of another clip and a frozen pose")] = True,
+    reference_rows: Annotated[bool, typer.Option(help="also score an oracle draw, another clip, the nearest one, a frozen pose")] = True,
     config: ConfigOption = Path("configs/sample.yaml"),
 ) -> None:
     """Score folders of motion, in any format, against a folder of the truth, with its speech where it lies beside it."""

@@ -116,8 +116,9 @@ def _page(
     figures = [n for n in found.definitions if any(n in row for row in table.values())]
     by = "" if found.two_stage_by == "own" else f" Its avatar is {found.two_stage_by}'s."
     shown_value = lambda n, i: f"{i.value:.3g}" if n == "fgd_ratio" else f"{i.value:+.3g}"  # noqa: E731
+    few = f" ({speakers} speakers only)" if speakers < FEW else ""
     tiles = [
-        {"name": n, "value": shown_value(n, i), "range": _range(i), "says": verdict(n, i), "about": ABOUT[n]}
+        {"name": n, "value": shown_value(n, i), "range": _range(i), "says": verdict(n, i) + few, "about": ABOUT[n]}
         for n, i in found.headline().items()
     ]
     films = [film(folder / f"side_by_side_{i}.mp4", f"{clip}: truth, two-stage, end to end") for i, clip in enumerate(clips)]

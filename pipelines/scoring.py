@@ -32,7 +32,7 @@ from pipelines.formats_take import Take
 from pipelines.held_out import HeldOutClip, Performance
 from pipelines.manifests import read_manifest
 from pipelines.motions import iterate_motions
-from pipelines.scoring_clips import Scorer, Speech, energy
+from pipelines.scoring_clips import Scorer, Speech
 from pipelines.scoring_rows import ClipScorer
 from pipelines.scoring_summary import Row, add_visemes, summary
 from pipelines.store import Store, hash_json, write_json, writing
@@ -65,7 +65,7 @@ class Scored:
         return {name: keep(summary(row, self.who)) for name, row in self.rows.items()}
 
     def means(self, row: str) -> dict[str, float]:
-        return {name: figure["value"] for name, figure in self.table()[row].items()}
+        return {name: figure["value"] for name, figure in self.table().get(row, {}).items()}
 
     def write(self, folder: Path, **more: Any) -> None:
         """`metrics.json` (rows with intervals, figures of every clip, curves) and `latents.npz`, from which FGD comes."""
@@ -101,7 +101,7 @@ def score(
         truth = upright(body, clip.truth, clip.fps)
         control = None if other is None else speech[other]
         scored = ClipScorer(scorer, network, clip.id, truth, speech[i], control, clip.phones)
-        curves[clip.id] = {"speech": voice(clip)}
+        curves[clip.id] = {"speech": voice(clip, speech[i])}
         for name, performances in rows.items():
             played = performances[i]
             if played is None:
@@ -161,10 +161,10 @@ def _curves(scorer: Scorer, take: Take, betas: Tensor) -> dict[str, list[float]]
     return {name: [round(float(x), 4) for x in values] for name, values in series.items()}
 
 
-def voice(clip: HeldOutClip) -> dict[str, list[float]]:
+def voice(clip: HeldOutClip, speech: Speech) -> dict[str, list[float]]:
     """Loudness of the speech over time, of 1."""
     frames = len(clip.truth.transl)
-    loud = energy(clip.audio.astype(np.float64), float(clip.fps), frames)
+    loud = speech.energy(float(clip.fps), frames)
     time = (np.arange(frames) + 0.5) / float(clip.fps)
     return {"time": [round(float(t), 4) for t in time], "loudness": [round(float(x), 4) for x in loud / max(loud.max(), 1e-9)]}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import roma
@@ -81,12 +82,13 @@ class Scorer:
         params = take.replace(betas=betas).params()
         with torch.no_grad():
             rotations = roma.rotvec_to_rotmat(params.full_pose)
-            joints, _ = self.body.kinematics(rotations, params.shape_coefficients, params.transl)
+            shape = params.shape_coefficients
+            joints, transforms = self.body.kinematics(rotations, shape, params.transl)
             face = self.face(params.jaw_pose, params.betas[0], params.expression)
             features = (rotation_to_6d(rotations) - torch.tensor(IDENTITY_6D)).flatten(1)  # as `pose_features` has them
             step = max(1, round(float(take.fps) / VERTEX_RATE))
-            sparse = params[::step]
-            vertices = self.body.posed_points(self.surface, sparse) - joints[::step, :1]
+            rest = self.body.shaped(self.surface, rotations[::step], shape[::step])
+            vertices = self.body.skin(rest, self.surface.weights, transforms[::step])[0] - joints[::step, :1]
             return Measured(joints.double().numpy(), face.double().numpy(), vertices.double().numpy(), features)
 
 
@@ -99,7 +101,12 @@ class Measured:
     vertices: Floats  # [t, 1000, 3] pelvis at the origin
     features: Tensor  # [T, 330]
 
-    @property
+    @cached_property
+    def usual_step(self) -> Floats:
+        """Mean distance that each joint moves in a frame, [55]."""
+        return np.linalg.norm(np.gradient(self.joints, axis=0), axis=-1).mean(0)
+
+    @cached_property
     def opening(self) -> Floats:
         return np.linalg.norm(self.face[:, LIPS[0]] - self.face[:, LIPS[1]], axis=-1)
 
@@ -110,6 +117,16 @@ class Speech:
 
     samples: Floats
     onsets: Floats
+
+    @cached_property
+    def power(self) -> Floats:
+        """Sum of squares of all samples before each, [N + 1]."""
+        return np.concatenate([[0.0], np.cumsum(np.square(self.samples, dtype=np.float64))])
+
+    def energy(self, fps: float, frames: int) -> Floats:
+        """Root mean square over each frame's interval, [frames]."""
+        edges = np.clip(np.round(np.arange(frames + 1) * SAMPLE_RATE / fps).astype(int), 0, len(self.samples))
+        return np.sqrt((self.power[edges[1:]] - self.power[edges[:-1]]) / np.maximum(np.diff(edges), 1))
 
     @classmethod
     def of(cls, samples: Floats) -> Speech:
@@ -126,13 +143,12 @@ def clip_figures(truth: Measured, got: Measured, fps: float, speech: Speech | No
         "foot_sliding": metrics.foot_sliding(got.joints, fps),
     }
     if speech is not None:
-        speed = np.linalg.norm(np.gradient(truth.joints, 1 / fps, axis=0), axis=-1).mean(0)
-        beats, seconds = metrics.motion_beats(got.joints, fps, speed), len(joints) / fps
+        beats, seconds = metrics.motion_beats(got.joints, fps, truth.usual_step * fps), len(joints) / fps
         for suffix, sound in (("", speech), ("_mismatched", other)):
             if sound is None:
                 continue
             found[f"bc{suffix}"] = metrics.beat_alignment(beats, sound.onsets, min(seconds, len(sound.samples) / SAMPLE_RATE))
-            lips = _lips(got.opening, sound.samples, fps)
+            lips = _lips(got.opening, sound, fps)
             if lips is not None:
                 found[f"mouth_r{suffix}"] = lips.best_r
                 if not suffix:
@@ -162,18 +178,11 @@ def _errors(truth: Measured, got: Measured, fps: float) -> dict[str, float]:
     }
 
 
-def energy(audio: Floats, fps: float, frames: int) -> Floats:
-    """Root mean square of the speech over each frame's interval, [frames]."""
-    edges = np.clip(np.round(np.arange(frames + 1) * SAMPLE_RATE / fps).astype(int), 0, len(audio))
-    square = np.concatenate([[0.0], np.cumsum(np.square(audio, dtype=np.float64))])
-    return np.sqrt((square[edges[1:]] - square[edges[:-1]]) / np.maximum(np.diff(edges), 1))
-
-
-def _lips(opening: Floats, sound: Floats, fps: float) -> metrics.LaggedCorrelation | None:
-    count = min(len(opening), int(len(sound) * fps / SAMPLE_RATE))
+def _lips(opening: Floats, sound: Speech, fps: float) -> metrics.LaggedCorrelation | None:
+    count = min(len(opening), int(len(sound.samples) * fps / SAMPLE_RATE))
     if count < 2 * round(0.4 * fps) + 3:
         return None
-    return metrics.mouth_audio_correlation(opening[:count], energy(sound, fps, count), fps)
+    return metrics.mouth_audio_correlation(opening[:count], sound.energy(fps, count), fps)
 
 
 def mouth_features(face: Floats) -> Floats:  # [T, 478, 3] → [T, 6] metres

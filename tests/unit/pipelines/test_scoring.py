@@ -12,8 +12,8 @@ from model.types import SmplxParams
 from pipelines import scoring
 from pipelines.evaluate import borrowed, frozen
 from pipelines.held_out import HeldOutClip, Performance, flicker
-from pipelines.scoring import score, upright, voice
-from pipelines.scoring_clips import energy
+from pipelines.scoring import score, upright
+from pipelines.scoring_clips import Speech
 from pipelines.scoring_rows import looped, nearest, sound_shape, still
 from pipelines.scoring_summary import difference, fgd_ratio
 
@@ -63,8 +63,9 @@ def scored(body):
 
 def test_energy_is_that_of_each_frames_interval():
     sound = np.concatenate([np.zeros(640), np.full(640, 0.5), np.full(320, 0.25)])
-    np.testing.assert_allclose(energy(sound, FPS, 3), [0.0, 0.5, 0.25])
-    assert energy(sound, FPS, 5)[3:].tolist() == [0, 0]
+    speech = Speech(sound, np.zeros(0))
+    np.testing.assert_allclose(speech.energy(FPS, 3), [0.0, 0.5, 0.25])
+    assert speech.energy(FPS, 5)[3:].tolist() == [0, 0]
 
 
 def test_rows_that_need_no_network_score_what_they_must(scored):
@@ -105,7 +106,7 @@ def test_curves_are_those_of_every_clip_and_row(scored):
     assert set(curves) == {"speech", "ground_truth", "frozen", "other_clip"}
     assert len(curves["frozen"]["mouth"]) == len(curves["frozen"]["time"]) == 120
     assert max(curves["frozen"]["wrist"]) == 0 < max(curves["ground_truth"]["wrist"])
-    assert max(voice(clip(1))["loudness"]) == 1
+    assert max(curves["speech"]["loudness"]) == 1
 
 
 def test_a_paired_difference_by_hand():
