@@ -16,6 +16,7 @@ from torch import Tensor
 from model.body import Body
 from model.fit_energy import frames_of
 from model.fit_layout import Layout, Observations
+from model.fit_shape import ShapePrior
 from model.fitting import FitOptions, FitResult, FixedShape, fit
 from model.types import SmplxParams
 
@@ -29,6 +30,7 @@ def fit_long(
     options: FitOptions = FitOptions(),
     window: int = 500,  # longest stretch fitted at once, frames
     on_step: Callable[[int, int], None] | None = None,
+    shape: ShapePrior | None = None,
 ) -> FitResult:
     """`fit` in windows; the one with most seen landmarks is fitted first and its shape and focal length are kept."""
     spans = plan_windows(len(observations), window)
@@ -39,7 +41,7 @@ def fit_long(
     fixed: FixedShape | None = None
     for done, index in enumerate(order):
         tell = None if on_step is None else _shifted(on_step, done * steps, len(spans) * steps)
-        result = fit(body, layout, frames_of(observations, slice(*spans[index])), options, fixed, tell)
+        result = fit(body, layout, frames_of(observations, slice(*spans[index])), options, fixed, tell, shape)
         fixed = fixed or FixedShape(result.params.betas[0], result.focal)
         results[index] = result
     whole = results[0]

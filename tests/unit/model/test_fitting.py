@@ -294,7 +294,7 @@ def test_observe_ignores_what_is_outside_hidden_or_missing():
     visibility = np.ones((frames, 33))
     visibility[1, 16] = 0.2  # right wrist hardly visible
     world = np.random.default_rng(0).normal(size=(frames, 33, 3))
-    world[0, 13] = world[0, 11] + [0, 0.3, 0]  # left upper arm hangs down (camera axes: y down)
+    world[0, 27] = world[0, 25] + [0, 0.3, 0]  # left shank hangs down (camera axes: y down)
     hand = np.full((frames, 21, 3), np.nan)
     seen = observe(pose, visibility, world, np.full((frames, 478, 3), 50.0), hand, hand + 0.0, (512, 512), 25.0)
     assert seen.weights.shape == (frames, LANDMARKS)
