@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from fractions import Fraction
 from importlib import resources
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from benchmarks.report import Figure, arguments, device_name, publish
 from configs.schema import Config
 from model.body import HANDS, UPPER_BODY, Body
 from model.fit_layout import BODY_PART
+from model.fit_windows import plan_windows
 from model.fitting import FitResult
 from model.types import SmplxParams
 from pipelines import media
@@ -37,10 +38,11 @@ from samples.builders.talks import make_score, plan_talk, render_talk
 
 NECK, WRISTS = 12, (20, 21)
 TALKS = Path(str(resources.files("samples"))) / "talks"
-SEEDS = (20_001, 20_002, 20_003, 20_004)  # calibration draws its people from 30001 on
+SEEDS = (20_001, 20_002, 20_003, 20_004)  # calibration draws its people from 30001 on, 50001 on and 60001 on
 SIDE = 448  # pixels of drawn talks
 FRAMES = 125  # of each talk
 SPEED_FRAMES = (60, 300)
+SEAM_WINDOW = 90  # frames; as short as a long clip's windows never are
 # name → unit, bar
 FIGURES = {
     "upper_pa_mpjpe_mm": ("mm", "<= 14"),
@@ -75,6 +77,7 @@ def figures(
         longest = detect_some(pairs[0][0], load_fit(pairs[0][1]).fps, max(SPEED_FRAMES))
     out = [Figure(name, round(float(np.mean([row[name] for row in rows])), 4), unit, bar) for name, (unit, bar) in FIGURES.items()]
     out += [Figure(f"fit_fps_t{n}", round(fit_speed(config, fitted, longest, n), 2), "frames/s", ">= 25") for n in SPEED_FRAMES]
+    out += seams(config, fitted, longest)
     return out + (real_footage(config, fitted, real) if real else [])
 
 
@@ -110,6 +113,19 @@ def fit_speed(config: Config, fitted: FitBody, found: Landmarks, frames: int) ->
     start = time.perf_counter()
     fit_landmarks(config, fitted, clip)
     return frames / (time.perf_counter() - start)
+
+
+def seams(config: Config, fitted: FitBody, found: Landmarks) -> list[Figure]:
+    """A clip fitted in short windows against the same clip fitted at once, in the frames where windows overlap."""
+    short = config.model_copy(update={"fit": config.fit.model_copy(update={"window": SEAM_WINDOW})})
+    whole, parts = (fitted.body.joints(fit_landmarks(c, fitted, found).params)[:, list(UPPER_BODY)] for c in (config, short))
+    spans = plan_windows(len(found), SEAM_WINDOW)
+    at = [t for (_, end), (begin, _) in pairwise(spans) for t in range(begin, end - 2)]
+    bend = lambda x: (x[2:] - 2 * x[1:-1] + x[:-2]).norm(dim=-1)[at].mean().item()  # noqa: E731
+    return [
+        Figure("seam_accel_ratio", round(bend(parts) / bend(whole), 3), "acceleration where windows overlap, of the same in one window"),
+        Figure("seam_shift_mm", round(1e3 * (parts - whole)[at].norm(dim=-1).mean().item(), 2), "mm from the fit in one window"),
+    ]
 
 
 def real_footage(config: Config, fitted: FitBody, folder: Path) -> list[Figure]:

@@ -25,8 +25,8 @@ _BODY: dict[int, tuple[str, float]] = {  # pose landmark → joint or named vert
     11: ("left_shoulder", 0.03), 12: ("right_shoulder", 0.03), 13: ("left_elbow", 0.03), 14: ("right_elbow", 0.03),
     15: ("left_wrist", 0.03), 16: ("right_wrist", 0.03), 23: ("left_hip", 0.04), 24: ("right_hip", 0.04),
     25: ("left_knee", 0.04), 26: ("right_knee", 0.04), 27: ("left_ankle", 0.04), 28: ("right_ankle", 0.04),
-    29: ("LHeel", 0.04), 30: ("RHeel", 0.04), 31: ("LBigToe", 0.05), 32: ("RBigToe", 0.05), 7: ("lear", 0.04),
-    8: ("rear", 0.04),
+    29: ("LHeel", 0.04), 30: ("RHeel", 0.04), 31: ("LBigToe", 0.05), 32: ("RBigToe", 0.05), 7: ("lear", 0.015),
+    8: ("rear", 0.015),
 }  # fmt: skip
 LEGS: tuple[tuple[int, int], ...] = ((23, 25), (25, 27), (24, 26), (26, 28))  # bones whose directions are mediapipe's, by pose landmarks
 LEG_SIGMA = 0.4  # how far these are off
