@@ -178,3 +178,19 @@ def test_reprojection_is_a_share_of_the_person(fitted):
     side = (points[0].amax(0) - points[0].amin(0)).max()
     moved = SimpleNamespace(points=points + torch.tensor([0.1 * side, 0.0]), weights=weights)
     assert torch.allclose(reprojection(fitted.body, fitted.layout, fit, moved)[[0, 2]], torch.tensor(0.1), atol=1e-4)
+
+
+def test_a_height_reaches_the_fit(tmp_path, monkeypatch):
+    asked = []
+
+    def stop(config, video, out, tell):
+        asked.append(config.fit.height)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(fit_video, "fit_video", stop)
+    for given in ([], ["--height", "1.82"]):
+        CliRunner().invoke(cli.app, ["fit", "a.mp4", "--out", str(tmp_path), *given])
+    assert asked == [None, 1.82]
+    refused = CliRunner().invoke(cli.app, ["fit", "a.mp4", "--out", str(tmp_path), "--height", "182"])
+    assert refused.exit_code == 2
+    assert len(asked) == 2
