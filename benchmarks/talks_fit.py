@@ -123,11 +123,12 @@ def seams(config: Config, fitted: FitBody, found: Landmarks) -> list[Figure]:
     short = config.model_copy(update={"fit": config.fit.model_copy(update={"window": SEAM_WINDOW})})
     whole, parts = (fitted.body.joints(fit_landmarks(c, fitted, found).params)[:, list(UPPER_BODY)] for c in (config, short))
     spans = plan_windows(len(found), SEAM_WINDOW)
+    whole, parts = (x - x[:, [UPPER_BODY.index(NECK)]] for x in (whole, parts))
     at = [t for (_, end), (begin, _) in pairwise(spans) for t in range(begin, end - 2)]
     bend = lambda x: (x[2:] - 2 * x[1:-1] + x[:-2]).norm(dim=-1)[at].mean().item()  # noqa: E731
     return [
         Figure("seam_accel_ratio", round(bend(parts) / bend(whole), 3), "acceleration where windows overlap, of the same in one window"),
-        Figure("seam_shift_mm", round(1e3 * (parts - whole)[at].norm(dim=-1).mean().item(), 2), "mm from the fit in one window"),
+        Figure("seam_shift_mm", round(1e3 * (parts - whole)[at].norm(dim=-1).mean().item(), 2), "mm from that fit, neck on neck"),
     ]
 
 
