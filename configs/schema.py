@@ -67,6 +67,7 @@ class FitConfig(Section):
     iterations: tuple[int, int, int, int] = Field((8, 6, 4, 3), description="steps of the four stages: few frames, body; few frames, all; every frame, annealed; every frame, settled")
     window: int = Field(500, description="longest stretch fitted at once, frames")
     focal_prior: float = Field(1.8, description="initial focal length, fraction of the image's longer side")
+    height: Annotated[float, Field(ge=1.0, le=2.3)] | None = Field(None, description="of the person, metres, upright and without shoes, which a picture cannot tell; none: guessed from proportions")
 
 
 class AudioConfig(Section):

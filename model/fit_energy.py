@@ -20,6 +20,7 @@ from model import fit_priors as priors
 from model.body import Body
 from model.fit_layout import HANDS_PART, LANDMARKS, Layout, Observations, joint_points, stack
 from model.fit_points import Carrier
+from model.fit_shape import BETAS, ShapePrior, shape_prior
 from model.fit_solver import NormalEquations, Smoothness
 from model.types import JOINTS, SmplxParams
 
@@ -29,7 +30,7 @@ NEGATIVE_EXPRESSION_WEIGHT = 10.0
 DIRECTION_SCALE = 3.0  # the robust scale of directions gets no narrower
 NEAREST = 0.1  # metres; points nearer to the camera's plane are taken to lie there
 CHUNK = 48  # frames linearised at once
-BETAS, EXPRESSIONS, SHARED = 10, 10, 11
+EXPRESSIONS, SHARED = 10, 11
 
 
 def geman_mcclure(squared: Tensor, scale: float) -> Tensor:
@@ -75,7 +76,7 @@ class Energy:
         focal_start: float,  # pixels
         unipolar_expression: bool,
         hands: bool = True,
-        shape_frames: float = priors.SHAPE_FRAMES,
+        shape: ShapePrior | None = None,
     ):
         self.layout, self.seen, self.coordinates, self.focal_start = layout, seen, coordinates, focal_start
         ends = layout.limb.flatten()
@@ -87,7 +88,10 @@ class Energy:
         self.low, self.high = (x.flatten()[self.flat] for x in priors.joint_limits())
         self.weights = seen.weights.clone()
         self.weights[:, HANDS_PART] *= HAND_WEIGHT if hands else 0.0
-        self.shape_frames = shape_frames
+        shape = shape or shape_prior(body)
+        self.usual = torch.cat([shape.mean, torch.zeros(1)])
+        self.shared_precision = torch.block_diag(shape.precision, torch.tensor([[priors.LOG_FOCAL_SIGMA**-2]]))
+        self.shared_precision = self.shared_precision * priors.SHAPE_WEIGHT * len(seen)
         smooth = priors.acceleration_sigma(seen.fps).flatten()[self.flat]
         rate = (priors.REFERENCE_FPS / seen.fps) ** 2
         place = torch.tensor(priors.PLACE_ACCELERATION) * rate
@@ -113,7 +117,7 @@ class Energy:
         """The energy; `scale` of the robust loss."""
         points = self.carrier.place(state.params())
         squared = self.squared(points[:, :LANDMARKS], self.focal(state))
-        limbs = (self._limbs(points)[0] / self.layout.limb_sigma[:, None]).square().sum(-1)
+        limbs = (self._limbs(points)[0] / self.layout.limb_sigma).square().sum(-1)
         wide = max(DIRECTION_SCALE, scale)
         data = (geman_mcclure(squared, scale) * self.weights).sum()
         data = data + (geman_mcclure(limbs, wide) * self.seen.limb_weights).sum()
@@ -124,8 +128,8 @@ class Energy:
         prior = prior + self._excess(angles).square().sum() / priors.HINGE_SIGMA**2
         if self.unipolar:
             prior = prior + NEGATIVE_EXPRESSION_WEIGHT * torch.relu(-face).square().sum()
-        shape = (state.betas / priors.SHAPE_SIGMA).square().sum() + (state.log_focal / priors.LOG_FOCAL_SIGMA).square().sum()
-        return float(data + prior + 0.5 * self.shape_frames * shape + self.smoothness.energy(x))
+        off = torch.cat([state.betas, state.log_focal]) - self.usual
+        return float(data + prior + 0.5 * off @ self.shared_precision @ off + self.smoothness.energy(x))
 
     def squared(self, marks: Tensor, focal: Tensor) -> Tensor:  # [T, K, 3] → [T, K]
         """Squared distance in the picture, carried to the person's depth in metres, over the landmark's variance."""
@@ -155,10 +159,9 @@ class Energy:
         diagonal[:, count + 3 :] = priors.EXPRESSION_SIGMA**-2 + 2 * NEGATIVE_EXPRESSION_WEIGHT * (below > 0)
         slope[:, count + 3 :] = face * priors.EXPRESSION_SIGMA**-2 - below
         matrix = matrix + torch.diag_embed(diagonal)
-        sigma = torch.tensor([priors.SHAPE_SIGMA] * BETAS + [priors.LOG_FOCAL_SIGMA])
-        precision = self.shape_frames * sigma**-2
-        shared_gradient = shared_gradient + precision * torch.cat([state.betas, state.log_focal])
-        return NormalEquations(matrix, gradient + slope, border, shared_matrix + precision.diag(), shared_gradient)
+        off = torch.cat([state.betas, state.log_focal]) - self.usual
+        shared_gradient = shared_gradient + self.shared_precision @ off
+        return NormalEquations(matrix, gradient + slope, border, shared_matrix + self.shared_precision, shared_gradient)
 
     def _linearised(self, state: State, part: slice, scale: float) -> tuple[Tensor, ...]:
         seen, count = frames_of(self.seen, part), len(self.flat)
@@ -180,10 +183,10 @@ class Energy:
         squared = error.square().sum(-1)
         root = (2 * self.weights[part] * robust_weight(squared, scale)).sqrt()
         limb, turn = self._limbs(moved.points, part)
-        off = limb / self.layout.limb_sigma[:, None]
+        off = limb / self.layout.limb_sigma
         limb_root = 2 * seen.limb_weights * robust_weight(off.square().sum(-1), max(DIRECTION_SCALE, scale))
         limb_root = limb_root.sqrt()
-        turn = turn * (limb_root / self.layout.limb_sigma)[..., None, None]  # [T, L, 3, 3]
+        turn = turn * (limb_root[..., None] / self.layout.limb_sigma)[..., None]  # [T, L, 3, 3]
         lens = lens * root[..., None, None]
         point, column = self.carrier.pairs.T
         picture = point < LANDMARKS

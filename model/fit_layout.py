@@ -6,14 +6,16 @@ Landmark numbers are mediapipe's: 33 of the pose, 21 a hand, 478 of the refined 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.signal import savgol_filter
 from smplx.vertex_ids import vertex_ids
 from torch import Tensor
 
 from model.body import JOINT_NAMES, Body, PoseDirs, SurfacePoints
+from model.fit_lift import BONES, SIGMA
 from model.fit_priors import joint_index
 from model.types import JOINTS
 
@@ -23,13 +25,20 @@ _BODY: dict[int, tuple[str, float]] = {  # pose landmark → joint or named vert
     11: ("left_shoulder", 0.03), 12: ("right_shoulder", 0.03), 13: ("left_elbow", 0.03), 14: ("right_elbow", 0.03),
     15: ("left_wrist", 0.03), 16: ("right_wrist", 0.03), 23: ("left_hip", 0.04), 24: ("right_hip", 0.04),
     25: ("left_knee", 0.04), 26: ("right_knee", 0.04), 27: ("left_ankle", 0.04), 28: ("right_ankle", 0.04),
-    29: ("LHeel", 0.04), 30: ("RHeel", 0.04), 31: ("LBigToe", 0.05), 32: ("RBigToe", 0.05), 7: ("lear", 0.04),
-    8: ("rear", 0.04),
+    29: ("LHeel", 0.04), 30: ("RHeel", 0.04), 31: ("LBigToe", 0.05), 32: ("RBigToe", 0.05), 7: ("lear", 0.015),
+    8: ("rear", 0.015),
 }  # fmt: skip
-LIMBS: tuple[tuple[int, int, float], ...] = (  # bones as pose landmarks, and how far mediapipe's direction is off
-    (11, 12, 0.15), (11, 13, 0.12), (13, 15, 0.1), (12, 14, 0.12), (14, 16, 0.1), (23, 11, 0.1), (24, 12, 0.1),
-    (23, 24, 0.15), (23, 25, 0.4), (25, 27, 0.4), (24, 26, 0.4), (26, 28, 0.4),
-)  # fmt: skip
+LEGS: tuple[tuple[int, int], ...] = ((23, 25), (25, 27), (24, 26), (26, 28))  # bones whose directions are mediapipe's, by pose landmarks
+LEG_SIGMA = 0.4  # how far these are off
+_ARM_ENDS, _ACROSS = {0: (11, 13), 1: (13, 15)}, (2, 5)  # of `fit_lift.BONES`: by pose landmarks of the left arm; from side to side
+# bones whose directions `fit_lift` gives: joints, index into its bones, side (none: in the middle)
+LIFTED: tuple[tuple[tuple[str, str], int, int | None], ...] = tuple(
+    ((a if side != 1 else a.replace("left", "right"), b if side != 1 else b.replace("left", "right")), bone, side)
+    for bone, (a, b) in enumerate(BONES)
+    for side in ((None,) if bone in (*_ACROSS, 3) else (0, 1))
+)
+HAND_SPAN, FACE_SPAN = 0.2, 0.28  # seconds; see `steadied`
+PARABOLA = 2  # its degree
 HAND_SIGMA, FACE_SIGMA = 0.010, 0.004
 FACE_WEIGHT = 25.0  # of all face points together, in body landmarks
 LIPS = (
@@ -86,7 +95,7 @@ class Layout:
     points: SurfacePoints  # K points; joints, too: carried by themselves alone
     sigma: Tensor  # [K] metres
     limb: Tensor  # [D, 2] int64 joints at the ends of the directed bones
-    limb_sigma: Tensor  # [D] of the unit direction
+    limb_sigma: Tensor  # [D, 3] of the unit direction along the world's axes
 
 
 @dataclass(frozen=True)
@@ -114,9 +123,9 @@ def make_layout(body: Body, face: FaceEmbedding, offsets: Tensor | None = None) 
     if offsets is not None:
         named.rest += offsets.to(named.rest)
     sigma = [s for _, s in _BODY.values()] + [HAND_SIGMA] * (2 * HAND_COUNT) + [FACE_SIGMA] * len(FACE_SUBSET)
-    ends = [[joint_index(_BODY[i][0]), joint_index(_BODY[j][0])] for i, j, _ in LIMBS]
-    limb_sigma = torch.tensor([s for _, _, s in LIMBS])
-    return Layout(stack([named, skin]), torch.tensor(sigma), torch.tensor(ends), limb_sigma)
+    ends = [(_BODY[i][0], _BODY[j][0]) for i, j in LEGS] + [bone for bone, _, _ in LIFTED]
+    limb_sigma = torch.tensor([(LEG_SIGMA,) * 3 for _ in LEGS] + [SIGMA[bone] for _, bone, _ in LIFTED])
+    return Layout(stack([named, skin]), torch.tensor(sigma), torch.tensor([[joint_index(x) for x in pair] for pair in ends]), limb_sigma)
 
 
 def observe(
@@ -129,25 +138,62 @@ def observe(
     size: tuple[int, int],  # width, height, pixels
     fps: float,
 ) -> Observations:
-    """Detected landmarks (NaN where not found) → what the fit is told. What lies outside the picture is unseen."""
+    """Detected landmarks (NaN where not found) → what the fit is told, but for trunk and arms in depth: see `lifted`.
+
+    What lies outside the picture is unseen.
+    """
     f32 = lambda x: torch.from_numpy(np.ascontiguousarray(x, np.float32))  # noqa: E731
     body, world, hands = f32(pose), f32(pose_world), torch.stack([f32(left_hand), f32(right_hand)], 1)
     frames, ids = len(body), list(_BODY)
     inside = ((body[..., :2] > 0) & (body[..., :2] < torch.tensor(size))).all(-1)
     sure = f32(visibility).clamp(0, 1) * inside
     sure = torch.where(sure < 0.3, 0.0, sure)  # NaN pixels compare as outside
-    points = torch.cat([body[:, ids, :2], hands[..., :2].flatten(1, 2), f32(face)[:, FACE_SUBSET, :2]], 1)
+    steady = [steadied(x, fps, seconds) for x, seconds in ((hands[:, 0], HAND_SPAN), (hands[:, 1], HAND_SPAN), (f32(face), FACE_SPAN))]
+    points = torch.cat([body[:, ids, :2], steady[0], steady[1], steady[2][:, FACE_SUBSET]], 1)
     fixed = torch.cat([_hand_weights(), _hand_weights(), _face_weights()]).expand(frames, -1)
     weights = torch.cat([sure[:, ids], fixed], 1) * ~points[..., 0].isnan()
-    starts, ends = [i for i, _, _ in LIMBS], [j for _, j, _ in LIMBS]
+    starts, ends = [i for i, _ in LEGS], [j for _, j in LEGS]
     both = torch.minimum(f32(visibility)[:, starts], f32(visibility)[:, ends])
     bone = lambda x, i, j: _unit(x[..., j, :] - x[..., i, :]) * torch.tensor([1.0, -1.0, -1.0])  # noqa: E731
+    unknown = torch.zeros(frames, len(LIFTED))
+    legs = torch.where(both < 0.3, 0.0, both) * ~world[:, :1, 0].isnan()
     torso = [11, 12, 13, 14, 0, 7, 8]
     return Observations(
-        points=points.nan_to_num(), weights=weights.nan_to_num(), limbs=bone(world, starts, ends),
-        limb_weights=torch.where(both < 0.3, 0.0, both) * ~world[:, :1, 0].isnan(),
+        points=points.nan_to_num(), weights=weights.nan_to_num(),
+        limbs=torch.cat([bone(world, starts, ends), unknown[..., None].expand(-1, -1, 3)], 1), limb_weights=torch.cat([legs, unknown], 1),
         torso_pixels=body[:, torso, :2], torso_metres=world[:, torso, :2], size=size, fps=fps,
     )  # fmt: skip
+
+
+def steadied(points: Tensor, fps: float, span: float) -> Tensor:  # [T, K, 2 or more] → [T, K, 2]
+    """Points that the detector shifts together from frame to frame, with their middle's path smoothed over `span` seconds.
+
+    Each frame's middle goes onto the parabola through its neighbours; how the points lie to one another stays as it is.
+    """
+    points = points[..., :2]
+    window = min(2 * round(span * fps / 2) + 1, len(points) - 1 + len(points) % 2)
+    middle = points.mean(1).numpy()
+    seen, frames = np.isfinite(middle[:, 0]), np.arange(len(points))
+    if window <= PARABOLA + 1 or not seen.any():
+        return points
+    path = np.stack([np.interp(frames, frames[seen], x[seen]) for x in middle.T], 1)
+    shift = torch.from_numpy(savgol_filter(path, window, PARABOLA, axis=0) - path).to(points)
+    return points + shift[:, None]
+
+
+def lifted(seen: Observations, directions: np.ndarray, visibility: np.ndarray) -> Observations:
+    """`seen` with the directions [T, S, D, 3] of trunk and arms that `fit_lift` gives (NaN where nobody was found)."""
+    limbs, weights = seen.limbs.clone(), seen.limb_weights.clone()
+    for row, (_, bone, side) in enumerate(LIFTED, len(LEGS)):
+        # a bone of the middle is read twice; in the mirror, one that goes across points the other way
+        twice = directions[:, 0, bone] + directions[:, 1, bone] * (-1.0 if bone in _ACROSS else 1.0)
+        found = torch.from_numpy(np.ascontiguousarray(twice if side is None else directions[:, side, bone], np.float32))
+        sure = torch.ones(len(seen))
+        if bone in _ARM_ENDS:
+            least = torch.from_numpy(visibility[:, [i + (side or 0) for i in _ARM_ENDS[bone]]].min(1)).float()
+            sure = torch.where(least < 0.3, 0.0, least.clamp(0, 1))
+        limbs[:, row], weights[:, row] = _unit(found), sure * ~found.isnan().any(-1)
+    return replace(seen, limbs=limbs, limb_weights=weights)
 
 
 def _hand_weights() -> Tensor:  # [21]

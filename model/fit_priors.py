@@ -39,11 +39,10 @@ _ACCELERATION: dict[str, float] = {  # of the pose, per frame squared at 25 fram
     **{f"{{s}}_{finger}{k}": 0.06 for finger in (*FINGERS, "thumb") for k in (1, 2, 3)},
 }  # fmt: skip
 
-SHAPE_SIGMA = 2.2  # of betas; wider than the model's own 1, for few landmarks speak of shape
 EXPRESSION_SIGMA = 0.7
 EXPRESSION_ACCELERATION = 0.15  # per frame squared at 25 frames/s
 LOG_FOCAL_SIGMA = 0.1
-SHAPE_FRAMES = 100.0  # how many frames the prior of shape and focal length weighs as much as
+SHAPE_WEIGHT = 0.3  # of the prior of shape and focal length, per frame: landmarks are off the same way in all frames
 PLACE_ACCELERATION = (0.0007, 0.0007, 0.0007)  # metres per frame squared at 25 frames/s: right, up, depth
 HINGE_SIGMA = 0.05  # softness of the joint limits
 

@@ -6,8 +6,9 @@ Axis legend: `T` frames, `K` landmarks.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
+from typing import Any
 
 import roma
 import torch
@@ -15,11 +16,13 @@ from torch import Tensor
 
 from model.body import Body
 from model.fit_energy import frames_of
-from model.fit_layout import Layout, Observations
+from model.fit_layout import BODY_PART, Layout, Observations
+from model.fit_shape import ShapePrior
 from model.fitting import FitOptions, FitResult, FixedShape, fit
 from model.types import SmplxParams
 
 OVERLAP = 20  # frames
+SAMPLE = 80  # frames of a long clip that its shape is told from
 
 
 def fit_long(
@@ -29,23 +32,34 @@ def fit_long(
     options: FitOptions = FitOptions(),
     window: int = 500,  # longest stretch fitted at once, frames
     on_step: Callable[[int, int], None] | None = None,
+    shape: ShapePrior | None = None,
 ) -> FitResult:
-    """`fit` in windows; the one with most seen landmarks is fitted first and its shape and focal length are kept."""
+    """`fit` in windows; shape and focal length come from a fit of `SAMPLE` frames out of the whole clip."""
     spans = plan_windows(len(observations), window)
-    steps = sum(options.iterations)
-    seen = [observations.weights[a:b].sum().item() / (b - a) for a, b in spans]
-    order = sorted(range(len(spans)), key=lambda i: -seen[i])
-    results: dict[int, FitResult] = {}
-    fixed: FixedShape | None = None
-    for done, index in enumerate(order):
-        tell = None if on_step is None else _shifted(on_step, done * steps, len(spans) * steps)
-        result = fit(body, layout, frames_of(observations, slice(*spans[index])), options, fixed, tell)
-        fixed = fixed or FixedShape(result.params.betas[0], result.focal)
-        results[index] = result
+    if len(spans) == 1:
+        return fit(body, layout, observations, options, None, on_step, shape)
+    steps, runs = sum(options.iterations), len(spans) + 1
+    tell = lambda run: None if on_step is None else _shifted(on_step, run * steps, runs * steps)  # noqa: E731
+    sample = fit(body, layout, sampled(observations, SAMPLE), options, None, tell(0), shape)
+    fixed = FixedShape(sample.params.betas[0], sample.focal)
+    results = [
+        fit(body, layout, frames_of(observations, slice(*span)), options, fixed, tell(run), shape) for run, span in enumerate(spans, 1)
+    ]
     whole = results[0]
     for index in range(1, len(spans)):
         whole = join(whole, results[index], spans[index - 1][1] - spans[index][0])
-    return replace(whole, focal=results[order[0]].focal)
+    return replace(whole, focal=sample.focal)
+
+
+def sampled(observations: Observations, count: int) -> Observations:
+    """`count` frames, evenly spread over those in which somebody is seen."""
+    seen = (observations.weights[:, BODY_PART].sum(1) > 0).nonzero()[:, 0]
+    if len(seen) == 0:
+        seen = torch.arange(len(observations))
+    pick = seen[torch.linspace(0, len(seen) - 1, min(count, len(seen))).round().long()]
+    values = {f.name: getattr(observations, f.name) for f in fields(observations)}
+    cut: dict[str, Any] = {name: value[pick] for name, value in values.items() if isinstance(value, Tensor)}
+    return replace(observations, **cut, fps=observations.fps * len(pick) / len(observations))
 
 
 def plan_windows(frames: int, window: int, overlap: int = OVERLAP) -> list[tuple[int, int]]:

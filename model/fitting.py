@@ -19,8 +19,9 @@ from torch import Tensor
 
 from model import fit_priors as priors
 from model.body import Body
-from model.fit_energy import BETAS, CAMERA_AXES, Energy, State, every
+from model.fit_energy import CAMERA_AXES, Energy, State, every
 from model.fit_layout import Layout, Observations
+from model.fit_shape import BETAS, ShapePrior
 from model.fit_solver import solve
 from model.types import JOINTS, SmplxParams
 
@@ -64,8 +65,9 @@ def fit(
     options: FitOptions = FitOptions(),
     fixed: FixedShape | None = None,
     on_step: Callable[[int, int], None] | None = None,
+    shape: ShapePrior | None = None,
 ) -> FitResult:
-    """Fit all frames of `observations`; `on_step(done, total)` is called after each step."""
+    """Fit all frames of `observations`; `on_step(done, total)` is called after each step; no `shape`: the population's."""
     energies: list[float] = []
     total = sum(options.iterations)
 
@@ -78,12 +80,12 @@ def fit(
         focal = fixed.focal if fixed else options.focal_prior * max(observations.size)
         step = thinning(observations, COARSE_RATE)
         few = every(observations, step)
-        state = starting_state(body, layout, few, focal, fixed)
+        state = starting_state(body, layout, few, focal, fixed, shape)
         legs = bool((observations.weights[:, 8:10] > 0).any())
         everything = moving_coordinates(legs, hands=True)
 
         def energy_of(seen: Observations, coordinates: Tensor, hands: bool = True) -> Energy:
-            return Energy(body, layout, seen, coordinates, focal, options.unipolar_expression, hands)
+            return Energy(body, layout, seen, coordinates, focal, options.unipolar_expression, hands, shape)
 
         stages = options.iterations
         descend(energy_of(few, moving_coordinates(legs, hands=False), False), state, stages[0], SCALES[0], fixed, tell)
@@ -148,7 +150,9 @@ def refined(state: State, step: int, frames: int) -> State:
     return replace(state, pose=between(state.pose), transl=between(state.transl), expression=between(state.expression))
 
 
-def starting_state(body: Body, layout: Layout, seen: Observations, focal: float, fixed: FixedShape | None) -> State:
+def starting_state(
+    body: Body, layout: Layout, seen: Observations, focal: float, fixed: FixedShape | None, shape: ShapePrior | None = None
+) -> State:
     """The mean pose, its shoulders where they are seen, as far away as the torso's size says."""
     pixels, metres = seen.torso_pixels, seen.torso_metres
     whole = ~(pixels.isnan().any(-1).any(-1) | metres.isnan().any(-1).any(-1))
@@ -160,9 +164,10 @@ def starting_state(body: Body, layout: Layout, seen: Observations, focal: float,
     shoulders = _hold_last(pixels[:, :2].mean(1), whole) - torch.tensor(seen.size) / 2
     depth = (focal / scale).expand(len(pixels), 1)
     pose = priors.pose_prior()[0].expand(len(pixels), JOINTS, 3).clone()
+    betas = fixed.betas if fixed else shape.mean if shape else torch.zeros(BETAS)
     state = State(
         pose, torch.zeros(len(pixels), 3), torch.zeros(len(pixels), 10),
-        fixed.betas.clone() if fixed else torch.zeros(BETAS), torch.zeros(1),
+        betas.clone(), torch.zeros(1),
     )  # fmt: skip
     rest = body.joints(state.params())[:, [16, 17]].mean(1)
     return replace(state, transl=torch.cat([shoulders / scale, depth], 1) * torch.tensor(CAMERA_AXES) - rest)

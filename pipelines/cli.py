@@ -44,6 +44,7 @@ def speak(
 def fit(
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="any videos of a person who speaks")],
     out: Annotated[Path, typer.Option(help="folder for the results; a second call does only what is new")],
+    height: Annotated[float | None, typer.Option(min=1.0, max=2.3, help="of the person, metres; default: guessed")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="YAML preset: its cut, fit and body; default: theirs")] = None,
 ) -> None:
     """Fit SMPL-X to videos: for each clip a fit file, EMAGE's npz, LHM's JSON and an overlay video."""
@@ -56,6 +57,8 @@ def fit(
     for video in videos:
         try:
             settings = load_config(config) if config else Config.model_validate({})
+            if height is not None:
+                settings = Config.model_validate({**settings.model_dump(), "fit": {**settings.fit.model_dump(), "height": height}})
             with chatter_to(log_path(out)):
                 done = fit_video(settings, video, out, typer.echo)
         except (ValueError, RuntimeError, OSError) as error:

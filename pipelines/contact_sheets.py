@@ -21,7 +21,7 @@ from pipelines.media import write_picture
 from pipelines.store import Record, Store, writing
 
 STAGE = "contact_sheets"
-CODE_VERSION = "2"
+CODE_VERSION = "1"
 MOST_CLIPS, COLUMNS = 6, 2  # on a contact sheet
 CELL_WIDTH, LABEL_HEIGHT = 640, 28  # pixels
 

@@ -23,9 +23,10 @@ from torch import Tensor
 
 from configs.schema import Config
 from model.body import Body
-from model.fit_arms import ArmDirections
-from model.fit_layout import BODY_PART, FACE_PART, UPPER_LIMBS, Layout, Observations, make_layout, observe
+from model.fit_layout import BODY_PART, FACE_PART, HAND_COUNT, HANDS_PART, UPPER_LIMBS, Layout, Observations, lifted, make_layout, observe
+from model.fit_lift import Lift
 from model.fit_offsets import calibrated_offsets
+from model.fit_shape import shape_prior
 from model.fit_windows import fit_long
 from model.fitting import FitOptions, FitResult
 from model.types import Camera, SmplxParams
@@ -39,12 +40,16 @@ from pipelines.progress import progress
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, writing
 
 STAGE, LANDMARK_STAGE = "clip_fits", "landmarks"
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 LANDMARK_VERSION = "1"
 LEAST_FOUND = 0.5  # share of a clip's frames in which a body must be found
 RESIDUAL_SCALE = 0.06  # metres; a frame whose landmarks are off by this much has half the confidence
+_HANDS = HANDS_PART.start, HANDS_PART.start + HAND_COUNT, HANDS_PART.stop
+PARTS = {  # landmarks, and how far off they have half the confidence, metres
+    "left_hand": (slice(*_HANDS[:2]), 0.02), "right_hand": (slice(*_HANDS[1:]), 0.02), "face": (FACE_PART, 0.01),
+}  # fmt: skip
 PREVIEW_FRAMES, PREVIEW_SIZE = 6, 320
-ARMS = Path(str(resources.files("samples"))) / "body" / "arm_directions.npz"
+LIFT = Path(str(resources.files("samples"))) / "body" / "fit_lift.npz"
 OUTPUTS = ("fit.npz", "fit_preview.png", "landmarks.npz")
 
 
@@ -55,7 +60,7 @@ class FitBody:
     body: Body
     layout: Layout
     embedded: bool
-    arms: ArmDirections
+    lift: Lift
 
 
 def fit_talk(config: Config, store: Store, talk_id: str) -> Record:
@@ -95,7 +100,7 @@ def load_fit_body(config: Config) -> FitBody:
     embedded = body_files.is_embedded(digest)
     offsets = calibrated_offsets() if embedded else None  # they were measured on the embedded body's joints
     layout = make_layout(body, body_files.face_embedding(body, digest), offsets)
-    return FitBody(body, layout, embedded, ArmDirections.load(ARMS))
+    return FitBody(body, layout, embedded, Lift.load(LIFT))
 
 
 def fit_landmarks(config: Config, fitted: FitBody, found: Landmarks, talk: str = "clip") -> FitResult:
@@ -105,8 +110,10 @@ def fit_landmarks(config: Config, fitted: FitBody, found: Landmarks, talk: str =
     with Progress(transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(f"fit {talk}", total=None)
         tell = lambda done, total: bar.update(task, completed=done, total=total)  # noqa: E731
-        seen = fitted.arms.correct(observations(found), found.pose, found.pose_world)
-        return fit_long(fitted.body, fitted.layout, seen, options, settings.window, tell)
+        directions, lengths, covariance = fitted.lift(found)
+        seen = lifted(observations(found), directions, found.visibility)
+        shape = shape_prior(fitted.body, lengths, covariance, settings.height)
+        return fit_long(fitted.body, fitted.layout, seen, options, settings.window, tell, shape)
 
 
 def observations(found: Landmarks) -> Observations:
@@ -127,6 +134,17 @@ def confidence(result: FitResult, seen: Observations) -> Tensor:
     weight, squared = seen.weights[:, BODY_PART], result.residual[:, BODY_PART].nan_to_num().square()
     mean = (weight * squared).sum(1) / weight.sum(1).clamp(min=1e-6)
     return (visible / (1 + mean / RESIDUAL_SCALE**2)).clamp(0, 1)
+
+
+def part_confidence(result: FitResult, seen: Observations) -> dict[str, Tensor]:
+    """[T] 0..1 of left hand, right hand and face: the share of the part's landmarks that was seen, times how closely it follows
+    them (as in `confidence`, at the part's own scale). 0: the part's angles are a guess between frames where it was seen."""
+    out = {}
+    for name, (part, scale) in PARTS.items():
+        weight, squared = seen.weights[:, part], result.residual[:, part].nan_to_num().square()
+        mean = (weight * squared).sum(1) / weight.sum(1).clamp(min=1e-6)
+        out[name] = (weight > 0).float().mean(1) / (1 + mean / scale**2)
+    return out
 
 
 def clip_camera(focal: float, size: tuple[int, int]) -> Camera:
@@ -159,15 +177,17 @@ def _fit_clip(config: Config, store: Store, talk_id: str, clip_id: str, load: An
             raise InputRejected(f"{unit}: {expected}, found one in {shares['body']:.0%}")
         fitted: FitBody = load()
         result = fit_landmarks(config, fitted, found, unit)
-        sure = confidence(result, observations(found))
+        seen = observations(found)
+        sure, parts = confidence(result, seen), part_confidence(result, seen)
         width, height = found.size.tolist()
-        save_fit(folder / "fit.npz", result.params, clip_camera(result.focal, (width, height)), sure, rate)
+        save_fit(folder / "fit.npz", result.params, clip_camera(result.focal, (width, height)), sure, rate, parts)
         write_preview(folder / "fit_preview.png", video, rate, fitted.body, result)
         middle = lambda part: round(1e3 * torch.nanmedian(result.residual[:, part]).item(), 2)  # noqa: E731
         return {
             "frames": len(found), "confidence": round(sure.mean().item(), 4), "body_mm": middle(BODY_PART),
             "face_mm": middle(FACE_PART), "focal": round(result.focal, 1), "found": shares,
             "preview": str(folder / "fit_preview.png"),
+            "part_confidence": {name: round(x.mean().item(), 4) for name, x in parts.items()},
         }  # fmt: skip
 
     key = hash_json([settings, landmarks.output_hash, digest])
@@ -197,7 +217,9 @@ def overlay(picture: np.ndarray, body: Body, params: SmplxParams, focal: float) 
 
 
 def _settings(config: Config) -> list[Any]:
-    return [config.fit.model_dump(mode="json"), body_files.body_hash(config), body_files.embedding_hash()]
+    """All that the fit reads beside the clip: what is asked for, and the files that ship with the project."""
+    read = [body_files.body_hash(config), body_files.embedding_hash(), hash_file(LIFT)]
+    return [config.fit.model_dump(mode="json"), LANDMARK_VERSION, *read]
 
 
 def _was_fitted(store: Store, talk_id: str, clip_id: str) -> bool:

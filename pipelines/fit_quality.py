@@ -2,7 +2,7 @@
 
 Reprojection: mean distance, weighted by visibility, between the body's landmarks (shoulders to feet and ears) as
 detected and as the fitted body and camera project them; as a share of the longer side of the box round the person's
-mask. NaN where nobody was found; a close-up of a head has no more than its ears. Axes: T frames, K landmarks.
+detected landmarks. NaN where nobody was found; a close-up of a head has no more than its ears. Axes: T frames, K landmarks.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ class Quality:
 def clip_quality(fitted: FitBody, clip: Path) -> Quality:
     """Quality of the fit in a clip's folder, from its `fit.npz` and `landmarks.npz`."""
     fit, seen = load_fit(clip / "fit.npz"), observations(Landmarks.load(clip / "landmarks.npz"))
-    with np.load(clip / "mask.npz", allow_pickle=False) as masks:
-        side = torch.from_numpy((masks["box"][:, 2:] - masks["box"][:, :2]).max(1))
-    return Quality(reprojection(fitted.body, fitted.layout, fit, seen, side).numpy(), fit.confidence.numpy())
+    return Quality(reprojection(fitted.body, fitted.layout, fit, seen).numpy(), fit.confidence.numpy())
 
 
 def joined(parts: list[Quality]) -> Quality:
@@ -70,8 +68,7 @@ def percent(share: float) -> float | None:
     return None if np.isnan(share) else round(100 * share, 3)
 
 
-def reprojection(body: Body, layout: Layout, fit: FitFile, seen: Observations, side: Tensor) -> Tensor:  # [T]
-    """Share of `side` [T], the longer side of the person's box in pixels."""
+def reprojection(body: Body, layout: Layout, fit: FitFile, seen: Observations) -> Tensor:  # [T]
     with torch.no_grad():
         world = body.posed_points(layout.points, fit.params)  # [T, K, 3]
     w2c, intrinsics = fit.camera.w2c, fit.camera.intrinsics
@@ -80,4 +77,12 @@ def reprojection(body: Body, layout: Layout, fit: FitFile, seen: Observations, s
     weight = seen.weights[:, BODY_PART]
     distance = (pixels - seen.points).norm(dim=-1)[:, BODY_PART]
     mean = (weight * distance).sum(1) / weight.sum(1)  # NaN where all weights are 0
-    return mean / torch.where(side > 0, side, torch.nan)
+    return mean / _longer_side(seen)
+
+
+def _longer_side(seen: Observations) -> Tensor:  # [T] pixels
+    there = (seen.weights > 0)[..., None]
+    low = torch.where(there, seen.points, torch.inf).amin(1)
+    high = torch.where(there, seen.points, -torch.inf).amax(1)
+    side = (high - low).amax(-1)
+    return torch.where(side > 0, side, torch.nan)

@@ -29,7 +29,7 @@ from pipelines.overlay import write_overlay
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json, writing
 
 STAGE = "fit_outputs"
-CODE_VERSION = "2"
+CODE_VERSION = "1"
 WORK = ".work"
 REJECTED = ("rejected.json", "rejected_preview.png")
 WRITTEN = ("fit.npz", "emage.npz", "lhm", "overlay.mp4")

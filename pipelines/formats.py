@@ -37,8 +37,10 @@ class FitFile:
     fps: Fraction
 
 
-def save_fit(path: Path, params: SmplxParams, camera: Camera, confidence: Tensor, fps: Fraction) -> None:
-    """Write the fit file; `params` [T] must share their betas."""
+def save_fit(
+    path: Path, params: SmplxParams, camera: Camera, confidence: Tensor, fps: Fraction, parts: dict[str, Tensor] | None = None
+) -> None:
+    """Write the fit file; `params` [T] must share their betas; `parts`: confidence [T] of each part, as `confidence_<part>`."""
     if not torch.allclose(params.betas, params.betas[:1].expand_as(params.betas)):
         raise ValueError("a fit file holds one shape per clip, got betas that change over time")
     arrays = {name: getattr(params, name).float().cpu().numpy() for name in SMPLX_SHAPES}
@@ -48,6 +50,7 @@ def save_fit(path: Path, params: SmplxParams, camera: Camera, confidence: Tensor
         "focal": focal.numpy(), "principal": camera.intrinsics[:2, 2].numpy(), "image_size": camera.size.numpy(),
         "w2c": camera.w2c.numpy(), "confidence": confidence.float().numpy(), "fps": np.array([fps.numerator, fps.denominator]),
     }  # fmt: skip
+    arrays |= {f"confidence_{name}": sure.float().numpy() for name, sure in (parts or {}).items()}
     with writing(path) as temporary:
         np.savez_compressed(temporary, **arrays)
 

@@ -8,14 +8,10 @@ Needs espeak-ng.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from fractions import Fraction
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
 import roma
 import torch
-from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
@@ -23,44 +19,15 @@ from configs.schema import Config
 from model.body import Body
 from model.fit_layout import BODY_NAMES, HAND_NAMES, Layout, Observations, make_layout
 from model.fit_offsets import left_name
-from model.mesh_raster import render_mesh
 from model.types import Camera, SmplxParams
 from pipelines.body import body_hash, face_embedding
 from pipelines.fit import observations
-from pipelines.landmarks import Landmarks, detect
-from samples.builders.backdrops import backdrop
-from samples.builders.people import Person, embedded_body, make_person
-from samples.builders.plan import TalkPlan
-from samples.builders.scene import Sensor, Stand, camera_of, lights_of, tint_of
-from samples.builders.talks import make_score, perform, plan_talk
+from samples.builders.people import embedded_body
+from samples.builders.strangers import Draw, strangers
 
-STEP = 2  # every other frame is drawn
-FPS, SIDE = Fraction(25), 384  # frames per second of the talk, pixels
-FIRST_SEED = 30_001
-FULL_BODY = 7  # every seventh person is seen whole
+DRAW = Draw(first=30_001, people=60, frames=60, step=2, start=10, side=384, whole=7, least_seconds=8.0)
 FARTHEST = 0.08  # metres; landmarks that are further off are mistakes
 RIDGE = 0.03  # per frame, against directions in which the offset is not seen
-
-
-def strangers(people: int, frames: int) -> Iterator[tuple[Landmarks, SmplxParams, Camera]]:
-    """What the detector finds of speakers who are in no embedded talk, the parameters [T] they show, and the camera."""
-    for seed in range(FIRST_SEED, FIRST_SEED + people):
-        talk = plan_talk(seed, seconds=8.0, fps=FPS, framing="full" if seed % FULL_BODY == 0 else "half")
-        person = make_person(talk.look)
-        params = perform(make_score(talk), talk.take, person.betas.numpy())[10 : 10 + STEP * frames : STEP]
-        stand = Stand.of(person)
-        camera = camera_of(talk.shot, stand, SIDE)
-        yield detect(pictures(talk, person, stand, params, camera), FPS / STEP), params, camera
-
-
-def pictures(talk: TalkPlan, person: Person, stand: Stand, params: SmplxParams, camera: Camera) -> Iterator[NDArray[np.uint8]]:
-    background = backdrop(talk.shot, SIDE, talk.seed, camera, stand.floor)
-    sensor, lights = Sensor(SIDE, talk.seed, tint_of(talk.shot)), lights_of(talk.shot)
-    look: dict[str, Any] = {"texture": person.texture, "uv": person.uv, "uv_faces": person.uv_faces}
-    for index in range(len(params.transl)):
-        vertices = person.vertices(params[index : index + 1])[0]
-        seen = render_mesh(vertices, person.faces, camera, background=background, lights=lights, **look)
-        yield sensor.develop(seen.rgb, index)
 
 
 def equations(body: Body, layout: Layout, params: SmplxParams, camera: Camera, seen: Observations) -> tuple[Tensor, Tensor]:
@@ -83,13 +50,13 @@ def equations(body: Body, layout: Layout, params: SmplxParams, camera: Camera, s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure landmark offsets.")
-    parser.add_argument("--frames", type=int, default=60, help="frames drawn per person")
-    parser.add_argument("--people", type=int, default=60, help="people drawn")
+    parser.add_argument("--frames", type=int, default=DRAW.frames, help="frames drawn per person")
+    parser.add_argument("--people", type=int, default=DRAW.people, help="people drawn")
     options = parser.parse_args()
     body = embedded_body()
     layout = make_layout(body, face_embedding(body, body_hash(Config.model_validate({}))))
     left, right = torch.zeros(len(layout.sigma), 3, 3), torch.zeros(len(layout.sigma), 3)
-    for found, params, camera in track(strangers(options.people, options.frames), total=options.people):
+    for found, params, camera in track(strangers(replace(DRAW, people=options.people, frames=options.frames)), total=options.people):
         a, b = equations(body, layout, params, camera, observations(found))
         left, right = left + a, right + b
     for title, names, start in (("_BODY", BODY_NAMES, 0), ("_HAND", HAND_NAMES, len(BODY_NAMES))):

@@ -18,7 +18,7 @@ from model.fit_energy import project as to_pixels
 from model.fit_layout import BODY_PART, FACE_PART, LANDMARKS, Layout, Observations, make_layout, observe
 from model.fit_points import Carrier
 from model.fit_solver import NormalEquations, Smoothness, solve
-from model.fit_windows import OVERLAP, fit_long, join, plan_windows
+from model.fit_windows import OVERLAP, fit_long, join, plan_windows, sampled
 from model.fitting import FitOptions, FitResult, fit, moving_coordinates, refined
 from model.types import SmplxParams
 from pipelines.body import body_hash, face_embedding
@@ -164,7 +164,16 @@ def test_windows_are_joined_without_a_step(body, layout, truth):
     assert result.params.transl.shape == (4 * FRAMES, 3)
     assert result.residual.shape == (4 * FRAMES, LANDMARKS)
     assert torch.allclose(result.params.betas, result.params.betas[:1].expand(4 * FRAMES, -1))
-    assert steps[-1] == (12, 12)
+    assert steps[-1] == (18, 18)  # of the sample and of two windows
+
+
+def test_a_sample_is_spread_over_the_frames_in_which_somebody_is_seen(seen):
+    weights = seen.weights.clone()
+    weights[4:] = 0
+    weights[10] = 1
+    sample = sampled(dataclasses.replace(seen, weights=weights), 3)
+    assert torch.equal(sample.points, seen.points[[0, 2, 10]])
+    assert sample.fps == pytest.approx(FPS * 3 / FRAMES)
 
 
 def test_joining_two_equal_stretches_changes_nothing(truth):
@@ -294,7 +303,7 @@ def test_observe_ignores_what_is_outside_hidden_or_missing():
     visibility = np.ones((frames, 33))
     visibility[1, 16] = 0.2  # right wrist hardly visible
     world = np.random.default_rng(0).normal(size=(frames, 33, 3))
-    world[0, 13] = world[0, 11] + [0, 0.3, 0]  # left upper arm hangs down (camera axes: y down)
+    world[0, 27] = world[0, 25] + [0, 0.3, 0]  # left shank hangs down (camera axes: y down)
     hand = np.full((frames, 21, 3), np.nan)
     seen = observe(pose, visibility, world, np.full((frames, 478, 3), 50.0), hand, hand + 0.0, (512, 512), 25.0)
     assert seen.weights.shape == (frames, LANDMARKS)

@@ -141,6 +141,30 @@ def test_confidence_falls_with_what_is_hidden_and_with_what_is_off():
     assert sure[-1] == 0
 
 
+def test_a_hand_that_was_not_seen_or_is_far_off_is_not_trusted():
+    seen = fitting.observations(detected())
+    (left, scale), (face, _) = fitting.PARTS["left_hand"], fitting.PARTS["face"]
+    seen.weights[:, left] = 1
+    residual = torch.zeros(FRAMES, LANDMARKS)
+    residual[1, left] = scale
+    seen.weights[2, left.start : left.start + 7] = 0  # a third of its points
+    seen.weights[3, face] = 0
+    sure = fitting.part_confidence(FitResult(SmplxParams.zeros(FRAMES), 100.0, residual, torch.zeros(1)), seen)
+    assert sure["left_hand"][:3].tolist() == pytest.approx([1, 0.5, 2 / 3], abs=1e-4)
+    assert sure["right_hand"].max() == 0  # never detected
+    assert sure["face"][2:4].tolist() == [1, 0]
+
+
+def test_other_data_of_the_fit_or_another_way_to_find_landmarks_makes_fits_anew(tmp_path, monkeypatch):
+    before = fitting._settings(Config())
+    changed = tmp_path / "lift.npz"
+    changed.write_bytes(b"other")
+    monkeypatch.setattr(fitting, "LIFT", changed)
+    other = fitting._settings(Config())
+    monkeypatch.setattr(fitting, "LANDMARK_VERSION", "x")
+    assert before != other != fitting._settings(Config())
+
+
 def test_landmarks_survive_the_disk_and_can_be_cut(tmp_path):
     landmarks = detected(found=3)
     landmarks.save(tmp_path / "l.npz")

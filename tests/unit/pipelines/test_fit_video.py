@@ -176,9 +176,25 @@ def test_reprojection_is_a_share_of_the_person(fitted):
     points = seen[..., :2] / seen[..., 2:]
     weights = torch.ones(points.shape[:2])
     weights[1] = 0
-    side = torch.full((FRAMES,), 200.0)
-    off = reprojection(fitted.body, fitted.layout, fit, SimpleNamespace(points=points, weights=weights), side)
+    off = reprojection(fitted.body, fitted.layout, fit, SimpleNamespace(points=points, weights=weights))
     assert off[0] < 1e-5
     assert off[1].isnan(), "nobody was seen there"
-    moved = SimpleNamespace(points=points + torch.tensor([20.0, 0.0]), weights=weights)
-    assert torch.allclose(reprojection(fitted.body, fitted.layout, fit, moved, side)[[0, 2]], torch.tensor(0.1), atol=1e-4)
+    side = (points[0].amax(0) - points[0].amin(0)).max()
+    moved = SimpleNamespace(points=points + torch.tensor([0.1 * side, 0.0]), weights=weights)
+    assert torch.allclose(reprojection(fitted.body, fitted.layout, fit, moved)[[0, 2]], torch.tensor(0.1), atol=1e-4)
+
+
+def test_a_height_reaches_the_fit(tmp_path, monkeypatch):
+    asked = []
+
+    def stop(config, video, out, tell):
+        asked.append(config.fit.height)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(fit_video, "fit_video", stop)
+    for given in ([], ["--height", "1.82"]):
+        CliRunner().invoke(cli.app, ["fit", "a.mp4", "--out", str(tmp_path), *given])
+    assert asked == [None, 1.82]
+    refused = CliRunner().invoke(cli.app, ["fit", "a.mp4", "--out", str(tmp_path), "--height", "182"])
+    assert refused.exit_code == 2
+    assert len(asked) == 2
