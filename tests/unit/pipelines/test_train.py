@@ -10,11 +10,13 @@ from itertools import pairwise
 import numpy as np
 import psutil
 import pytest
+import safetensors.torch
 import torch
 import yaml
 
 from configs.schema import LossConfig, load_config
 from pipelines.ahead import ahead
+from pipelines.body import body_hash
 from pipelines.checkpoints import begin_with, from_project, load_stage1, load_stage2, read_about, run_id, save_weights, weights_file
 from pipelines.export import export_half
 from pipelines.launch import run_training
@@ -155,6 +157,27 @@ def test_training_begins_with_given_weights_in_half_precision(stage1_weights, tm
     wider = config.model_copy(update={"stage1": config.stage1.model_copy(update={"width": 2 * config.stage1.width})})
     with pytest.raises(ValueError, match=r"half\.safetensors: weights do not fit the network"):
         begin_with(begun, "stage1", make_task("stage1", wider, store).network)
+
+
+def test_exported_stage2_speaks_with_the_stage1_beside_it(stage1_weights, tmp_path):
+    config, store = stage1_weights
+    task = make_task("stage2", config, store)
+    about = {"stage": "stage2", "config": config.model_dump(mode="json"), "body": body_hash(config), **task.about()}
+    whole, half, beside = (tmp_path / name for name in ("whole.safetensors", "half.safetensors", "stage1.safetensors"))
+    save_weights(whole, task.network, about)
+    export_half(whole, half)
+    with pytest.raises(ValueError, match=r"expected the stage-1 weights .* does not exist; put them there"):
+        load_stage2(config, half)
+    export_half(weights_file(store, "stage1"), beside)
+    back, given = load_stage2(config, half).state_dict(), task.network.state_dict()
+    assert back.keys() == given.keys()
+    for name, value in given.items():
+        exact = name.startswith(("generator.space.", "generator.surprises.", "generator.audio_"))
+        torch.testing.assert_close(back[name], value, atol=0 if exact else 1e-3, rtol=0 if exact else 1e-3)
+    other = {k: v + 1 if v.is_floating_point() else v for k, v in load_stage1(config, store).state_dict().items()}
+    safetensors.torch.save_file(other, beside, metadata={"about": json.dumps(read_about(weights_file(store, "stage1")))})
+    with pytest.raises(ValueError, match="does not hold them"):
+        load_stage2(config, half)
 
 
 def test_the_shipped_weights_are_those_that_the_demo_starts_from():
