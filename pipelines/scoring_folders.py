@@ -10,12 +10,14 @@ files hold another draw of the same speech (`oracle_*`, as those of the embedded
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import pickle
 import re
 import wave
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -43,6 +45,7 @@ from pipelines.store import InputRejected, write_json, writing
 
 FITTING_CLIPS = 400  # of the truth, evenly spaced, from which the auto-encoder learns
 ORACLE, OTHER, NEAREST, FROZEN = REFERENCE_ROWS = ("oracle draw", "truth of another clip", "nearest clip", "frozen")
+PER_PROCESS, CHUNK = 100, 8  # clips that pay for starting another process; that it is given at a time
 OTHERS = ("features.npz", "mask.npz", "fit.npz")  # parts of a clip's folder
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm")
 
@@ -82,10 +85,10 @@ def evaluate_folders(
     if reference_rows:
         shapes = {n: sound_shape(_samples(path)) for n, path in progress(sounds.items(), "hearing clips", total=len(sounds))}
         like = nearest(shapes, shapes, who)
-    job = _Job(scorer, network, context, names, found, sounds, who, like, rows, labels, reference_rows)
-    with _one_thread_each() as pool:
-        for _ in progress(pool.map(lambda i: _score_clip(job, i), range(len(names))), "scoring clips", total=len(names)):
-            pass
+    job = _Job(scorer, network, context, names, found, sounds, who, like, labels, reference_rows)
+    for part in progress(_scored(job), "scoring clips", total=len(names)):
+        for name, row in part.items():
+            rows[name].take(row)
     if not rows["truth"].clips:
         raise InputRejected(f"{folders[0]}: no clip has {LEAST} frames or more")
     add_visemes(rows)
@@ -110,6 +113,9 @@ def evaluate_folders(
     return result
 
 
+_job: _Job  # of a process that scores a share of the clips
+
+
 @dataclass(frozen=True)
 class _Job:
     """What the scoring of every clip shares."""
@@ -122,21 +128,29 @@ class _Job:
     sounds: dict[str, Path]
     who: dict[str, str]
     nearest: dict[str, str]
-    rows: dict[str, Row]
     labels: list[str]
     reference_rows: bool
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[ThreadPoolExecutor]:
-    """A pool of as many threads as cores; torch's own threads, one pool for each of ours, would only be in their way."""
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 8)), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        torch.set_num_threads(1)
-        try:
-            yield pool
-        finally:
-            torch.set_num_threads(threads)
+def _scored(job: _Job) -> Iterator[dict[str, Row]]:
+    """Rows of one clip after the other; many clips are shared among processes."""
+    count, processes = len(job.names), min(os.cpu_count() or 1, len(job.names) // PER_PROCESS)
+    if processes < 2:
+        yield from (_score_clip(job, i) for i in range(count))
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin, (job,)) as pool:
+        yield from map(pickle.loads, pool.map(_packed, range(count), chunksize=CHUNK))
+
+
+def _begin(job: _Job) -> None:
+    global _job
+    _job = job
+    torch.set_num_threads(1)
+
+
+def _packed(i: int) -> bytes:
+    """As bytes: tensors by themselves would each hold an open file."""
+    return pickle.dumps(_score_clip(_job, i))
 
 
 def clips_of(folder: Path) -> dict[str, Path]:
@@ -165,31 +179,33 @@ def speaker_of(name: str) -> str:
     return beat.group(1) if beat else re.split(r"[_-]", name)[0]
 
 
-def _score_clip(job: _Job, i: int) -> None:
+def _score_clip(job: _Job, i: int) -> dict[str, Row]:
+    rows: dict[str, Row] = defaultdict(lambda: Row(""))
     name, names = job.names[i], job.names
     path = job.found[0][name]
     truth = _read(path, job.context)
     if truth.frames < LEAST:
-        job.rows["truth"].notes.append(f"{name}: {truth.frames} frames, fewer than {LEAST}; not scored")
-        return
+        rows["truth"].notes.append(f"{name}: {truth.frames} frames, fewer than {LEAST}; not scored")
+        return dict(rows)
     # another speaker's clip where there is one, the same one in every run
     order = [names[(i + k) % len(names)] for k in range(1, len(names))]
     other = next((n for n in order if job.who[n] != job.who[name]), order[0] if order else None)
     speech, control = _speech(job.sounds.get(name)), _speech(job.sounds.get(other or ""))
     clip = ClipScorer(job.scorer, job.network, name, truth, speech, control, phones_of(path))
-    clip.add(job.rows["truth"], truth)
+    clip.add(rows["truth"], truth)
     for label, clips in zip(job.labels, job.found[1:], strict=True):
         if name in clips:
-            clip.add(job.rows[label], _read(clips[name], job.context), picture_figures(video_of(path), video_of(clips[name])))
+            clip.add(rows[label], _read(clips[name], job.context), picture_figures(video_of(path), video_of(clips[name])))
     if not job.reference_rows:
-        return
+        return dict(rows)
     drawn = second_draw(path, truth)
     borrowed = {OTHER: other, NEAREST: job.nearest.get(name)}
     takes = {OTHER: None, NEAREST: None, FROZEN: still(truth), ORACLE: drawn}
     takes |= {row: looped(_read(job.found[0][n], job.context), truth) for row, n in borrowed.items() if n is not None}
     for row, take in takes.items():
         if take is not None:
-            clip.add(job.rows[row], take, said=False)
+            clip.add(rows[row], take, said=False)
+    return dict(rows)
 
 
 def _read(path: Path, context: Context) -> Take:

@@ -30,6 +30,13 @@ class Row:
     mouths: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # features at phones: truth's, this row's
     notes: list[str] = field(default_factory=list)
 
+    def take(self, other: Row) -> None:
+        """Add what another row of the same folder scored on other clips."""
+        self.clips |= other.clips
+        self.latents |= other.latents
+        self.mouths |= other.mouths
+        self.notes += other.notes
+
 
 def add_visemes(rows: dict[str, Row], truth: str = "truth") -> None:
     """Add viseme accuracy to the clips, where the truth lists phones: kinds are learned from all of the truth's mouths."""

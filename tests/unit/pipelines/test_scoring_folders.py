@@ -11,6 +11,7 @@ import pytest
 
 from configs import Config
 from model import metrics
+from pipelines import scoring_folders
 from pipelines.convert import WRITERS, context_of, read_take
 from pipelines.formats_take import resampled
 from pipelines.media import write_wav
@@ -113,6 +114,15 @@ def test_what_is_written_says_what_it_is(folders, scored):
     )
     assert kept["autoencoder"] == scored["autoencoder"]
     assert kept["rows"]["other"] == scored["rows"]["other"]
+
+
+def test_processes_score_what_one_does(folders, scored, monkeypatch):
+    monkeypatch.setattr(scoring_folders, "PER_PROCESS", 1)
+    monkeypatch.setattr(scoring_folders.os, "cpu_count", lambda: 2)
+    sides = [folders / n for n in ("truth", "again", "other", "mixed")]
+    again = evaluate_folders(Config(), sides, autoencoder=folders / "out" / "autoencoder.safetensors")
+    assert again["rows"] == scored["rows"]
+    assert again["notes"] == scored["notes"]
 
 
 def test_missing_sound_and_clips_leave_the_rest(folders, scored, tmp_path):
