@@ -158,8 +158,9 @@ def clips_of(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputRejected(f"{folder}: expected a folder of motion files, found {'a file' if folder.exists() else 'nothing'}")
     clips: dict[str, Path] = {}
+    taken: set[Path] = set()
     for path in sorted(folder.rglob("*")):
-        if any(p in path.parents for p in clips.values()) or path.name.startswith("."):
+        if not taken.isdisjoint(path.parents) or path.name.startswith("."):
             continue
         file = path.suffix in (".npz", ".npy", ".zip") and path.is_file() and path.name not in OTHERS
         folder_of_one = path.is_dir() and ((path / "fit.npz").is_file() or formats_lhm.is_lhm(path))
@@ -168,6 +169,7 @@ def clips_of(folder: Path) -> dict[str, Path]:
             if name in clips:
                 raise InputRejected(f"{folder}: expected one motion a clip, got {clips[name].name} and {path.name} for {name!r}")
             clips[name] = path
+            taken.add(path)
     if not clips:
         raise InputRejected(f"{folder}: expected motion files (npz, npy, zip, or folders of LHM json), found none")
     return clips
