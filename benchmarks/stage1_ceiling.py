@@ -20,10 +20,11 @@ from configs.schema import Config, Stage1Config
 from model.anchors import Anchors
 from model.losses import l1_map, mask_l1, scale_penalty, ssim_map
 from model.metrics import person_box, psnr
-from model.rasterize import Render, rasterize
-from model.stage1 import GaussianHead, posed_cloud
+from model.rasterize import Render
+from model.stage1 import GaussianHead
 from model.types import Camera, GaussianCloud, SmplxParams
 from pipelines.body import load_body
+from pipelines.steps_stage1 import render_clouds
 
 COUNTS = (3072, 6144, 12288, 24576)
 RING, APART = 24, 6  # pictures round a person, of which every sixth is not learned from
@@ -66,10 +67,7 @@ def _unseen() -> slice:
 
 def _draw(anchors: Anchors, cloud: GaussianCloud, params: SmplxParams, cameras: Camera) -> Render:
     views = params.transl.shape[1]
-    posed = posed_cloud(anchors, cloud.map(lambda x: x.repeat_interleave(views, 0)), params.map(lambda x: x.flatten(0, 1)))
-    one = cameras.map(lambda x: x.flatten(0, 1)[:, None])
-    drawn = rasterize(posed, one, posed.colors.new_ones(3), antialiased=True, size=(SIDE, SIDE))
-    return drawn.map(lambda x: x.unflatten(0, params.transl.shape[:2])[:, :, 0])
+    return render_clouds(anchors, cloud.map(lambda x: x.repeat_interleave(views, 0)), params, cameras, "auto", SIDE)
 
 
 def _psnr(anchors: Anchors, cloud: GaussianCloud, params: SmplxParams, cameras: Camera, pictures: Tensor) -> float:

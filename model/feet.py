@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from model.body import Body
-from model.geometry import full_precision
+from model.geometry import apply_matrices, full_precision
 from model.types import SmplxParams
 
 LEFT, RIGHT = (1, 4, 7), (2, 5, 8)  # hip, knee, ankle
@@ -31,12 +31,12 @@ def plant_feet(body: Body, params: SmplxParams, reference: SmplxParams) -> Smplx
         # the reference: turns and places of its legs
         turn = before[:, :1] @ before[:, legs[:, 0]]  # [B, 2, 3, 3]
         lower = turn @ before[:, legs[:, 1]]
-        first = (rest[:, 0] + reference.transl)[:, None] + _apply(before[:, :1], out)
-        foot = first + _apply(turn, thigh) + _apply(lower, shin)
+        first = (rest[:, 0] + reference.transl)[:, None] + apply_matrices(before[:, :1], out)
+        foot = first + apply_matrices(turn, thigh) + apply_matrices(lower, shin)
         front = lower[..., 2]  # where knees point
         lengths = thigh.norm(dim=-1), shin.norm(dim=-1)
         upper_before, lower_before = _bend(foot - first, front, *lengths)
-        now = pelvis[:, :, None] + _apply(root[:, :, None], out[:, None])
+        now = pelvis[:, :, None] + apply_matrices(root[:, :, None], out[:, None])
         upper_now, lower_now = _bend(foot[:, None] - now, front[:, None].expand_as(now), *(x[:, None] for x in lengths))
         thighs = upper_now @ upper_before.mT[:, None] @ turn[:, None]  # [B, T, 2, 3, 3] in space
         shins = lower_now @ lower_before.mT[:, None] @ lower[:, None]
@@ -65,7 +65,3 @@ def _frame(bone: Tensor, front: Tensor) -> Tensor:
     z = front - (front * y).sum(-1, keepdim=True) * y
     z = z / z.norm(dim=-1, keepdim=True).clamp(min=1e-6)
     return torch.stack([torch.linalg.cross(y, z), y, z], -1)
-
-
-def _apply(turn: Tensor, point: Tensor) -> Tensor:  # [..., 3, 3], [..., 3] → [..., 3]
-    return (turn @ point[..., None])[..., 0]

@@ -114,14 +114,14 @@ def _length(vectors: Tensor) -> Tensor:
 
 def _blur(pictures: Tensor) -> Tensor:  # [M, H, W] → the same
     """The Gaussian window along both axes, as two products with banded matrices: faster than depthwise convolutions."""
-    height, width = (_band(side).to(pictures) for side in pictures.shape[-2:])
+    height, width = (_band(side, pictures.device) for side in pictures.shape[-2:])
     return height @ pictures @ width.T
 
 
 @cache
-def _band(side: int) -> Tensor:
+def _band(side: int, device: torch.device) -> Tensor:
     """[side, side]: row i holds the window round pixel i, folded back at the borders (reflection)."""
     half = SSIM_WINDOW // 2
     kernel = torch.softmax(-0.5 * ((torch.arange(SSIM_WINDOW) - half) / SSIM_SIGMA) ** 2, 0)
     padded = F.pad(torch.eye(side)[:, None], (half, half), mode="reflect")
-    return F.conv1d(padded, kernel[None, None])[:, 0].T.contiguous()
+    return F.conv1d(padded, kernel[None, None])[:, 0].T.contiguous().to(device)

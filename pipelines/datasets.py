@@ -206,10 +206,7 @@ class TalkWindows(IterableDataset[WindowBatch]):
 
     def __iter__(self) -> Iterator[WindowBatch]:
         self.talks.start(*self.draw.words)
-        step = self.draw.start
-        while self.draw.end is None or step < self.draw.end:
-            yield self.at(step)
-            step += 1
+        yield from map(self.at, self.draw.steps())
 
     def at(self, step: int) -> WindowBatch:
         return collate([self.sample(self.draw.rng(step, i)) for i in range(self.draw.batch)])

@@ -115,10 +115,8 @@ class MotionWindows:
         return draw_windows(self.counts, self.window, self.draw.rng(step, 0), batch)
 
     def __iter__(self) -> Iterator[DrawnWindows]:
-        step = self.draw.start
-        while self.draw.end is None or step < self.draw.end:
+        for step in self.draw.steps():
             yield self.at(step, self.draw.batch)
-            step += 1
 
 
 def _with_noise(audio: Tensor, chance: Tensor) -> Tensor:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from configs.schema import Config
+from model.anchors import Anchors
 from model.geometry import full_precision
 from model.losses import chamfer, joint_errors, l1_map, mask_l1, offset_penalty, scale_penalty, smplx_errors, ssim_map
 from model.rasterize import Render, rasterize
-from model.stage1 import Encoding, Stage1
+from model.stage1 import Encoding, Stage1, posed_cloud
 from model.types import Camera, GaussianCloud, SmplxParams
 from pipelines.body import load_body
 from pipelines.datasets import VALIDATION_STEP, Draw, DrawnViews, ScanViews, ViewBatch
@@ -113,7 +114,7 @@ def render_views(
 ) -> Render:  # [B, C]
     """Each picture with its own pose, on white."""
     views = params.transl.shape[1]
-    return _render(network, cloud.map(lambda x: x.repeat_interleave(views, 0)), params, cameras, backend, side)
+    return render_clouds(network.anchors, cloud.map(lambda x: x.repeat_interleave(views, 0)), params, cameras, backend, side)
 
 
 def render_both(
@@ -131,13 +132,20 @@ def render_both(
     every_camera = Camera.cat([cameras, Camera(identity, cameras.intrinsics[:, :1], cameras.size[:, :1])], 1)
     every_params = SmplxParams.cat([params, encoding.params.map(lambda x: x[:, None])], 1)
     clouds = cloud.map(lambda x: torch.stack([*[x] * views, x.detach()], 1).flatten(0, 1))
-    drawn = _render(network, clouds, every_params, every_camera, backend, side)
+    drawn = render_clouds(network.anchors, clouds, every_params, every_camera, backend, side)
     return drawn.map(lambda x: x[:, :views]), drawn.map(lambda x: x[:, views:])
 
 
-def _render(network: Stage1, clouds: GaussianCloud, params: SmplxParams, cameras: Camera, backend: str, side: int | None) -> Render:
-    """Clouds [B × C, N], one a picture [B, C]."""
-    posed = network.pose(clouds, params.map(lambda x: x.flatten(0, 1)))
+def render_clouds(
+    anchors: Anchors,
+    clouds: GaussianCloud,  # [B × C, N] canonical, one a picture
+    params: SmplxParams,  # [B, C] world
+    cameras: Camera,  # [B, C]
+    backend: str,
+    side: int | None = None,  # of the pictures; none: as the cameras say
+) -> Render:  # [B, C]
+    """Each picture of its own Gaussians in its own pose, on white."""
+    posed = posed_cloud(anchors, clouds, params.map(lambda x: x.flatten(0, 1)))
     one = cameras.map(lambda x: x.flatten(0, 1)[:, None])
     size = None if side is None else (side, side)
     drawn = rasterize(posed, one, posed.colors.new_ones(3), backend, antialiased=True, size=size)

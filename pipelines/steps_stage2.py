@@ -239,10 +239,7 @@ class Stage2Batches:
     def __iter__(self) -> Iterator[Stage2Batch]:
         if self.talks:
             self.talks.talks.start(*self.draw.words)
-        step = self.draw.start
-        while self.draw.end is None or step < self.draw.end:
-            yield self.at(step)
-            step += 1
+        yield from map(self.at, self.draw.steps())
 
 
 def _clips(store: Store, split: str, config: Config) -> list[MotionClip]:
