@@ -187,7 +187,6 @@ class TrainConfig(Section):
     save_every: int = Field(50, description="steps between saved states")
     log_every: int = Field(10, description="steps between logged losses")
     processes: int = Field(1, description="processes per node (GPUs where there are any)")
-    workers: int = Field(0, description="processes that make batches beside each; 0: a thread. On a GPU 4 keep the wait for data short", ge=0)
     deepspeed: str = Field("configs/deepspeed/cpu.json", description="DeepSpeed configuration file")
     rasterizer: Literal["auto", "torch", "numba", "gsplat", "diff_gaussian_rasterization"] = Field("auto", description="'auto': gsplat on CUDA, numba on a CPU")
     loss: LossConfig = LossConfig()
