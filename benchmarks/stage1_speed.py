@@ -29,9 +29,10 @@ from configs.schema import Config, load_config
 from model.stage1 import Stage1
 from model.types import Camera, SmplxParams
 from pipelines.checkpoints import PROJECT, load_stage1
-from pipelines.datasets import SURFACE, ViewBatch
+from pipelines.datasets import ViewBatch
 from pipelines.steps_stage1 import Stage1Task
 from pipelines.store import Store
+from pipelines.view_table import SURFACE
 
 WEIGHTS = PROJECT / "samples" / "weights" / "stage1.safetensors"
 GOOD_BATCH = 8  # people a step at reference size that keep an 80 GB device busy
