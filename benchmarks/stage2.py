@@ -25,13 +25,12 @@ from benchmarks.report import Figure, arguments, device_name, publish
 from benchmarks.talk_scores import SECONDS, SPEAKER, Clip, Scorer, draw_clips, ratios
 from configs.schema import Config, load_config
 from model import metrics, metrics_talk
-from model.audio_encoders import make_audio_encoder
+from model.audio_encoders import SAMPLE_RATE, make_audio_encoder
 from model.body import Body
 from model.stage2 import Stage2
 from model.types import Camera, SmplxParams
 from pipelines.checkpoints import load_stage2
 from pipelines.crops import shrink
-from pipelines.media import SAMPLE_RATE
 from pipelines.store import Store
 from samples.builders.people import embedded_body
 
