@@ -7,47 +7,70 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 
 import numpy as np
 import torch
 
 from configs.schema import Config
+from model.audio_encoders import make_audio_encoder
+from model.mesh_light import Lights
+from model.mesh_raster import render_mesh
 from model.motion_spline import SEED, TAIL
+from model.types import Camera, SmplxParams
 from pipelines.crops import crop, crop_camera, person_box, square_round
 from pipelines.datasets import WindowBatch, WindowShape, collate, window_batch
 from pipelines.motion_shards import MotionClip
 from pipelines.people import PersonFrames
+from samples.builders.people import Person, make_person
+from samples.builders.scene import Stand, camera_of, lights_of
+from samples.builders.talks import Score, make_score, perform, plan_talk
 
 STRIDE = 4  # frames between those that are drawn
 
 
-def draw_pictured(config: Config, speaker: int, seconds: float, side: int) -> PersonFrames:
-    """A talk of a drawn speaker; of its pictures every STRIDE-th is drawn, the others repeat it."""
-    from model.audio_encoders import make_audio_encoder
-    from model.mesh_raster import render_mesh
-    from samples.builders.people import make_person
-    from samples.builders.scene import Stand, camera_of, lights_of
-    from samples.builders.talks import make_score, perform, plan_talk
+@dataclass(frozen=True)
+class Scene:
+    """An unseen speaker before a camera."""
 
-    torch.set_num_threads(1)
+    score: Score
+    person: Person
+    params: SmplxParams  # [T] world
+    camera: Camera
+    lights: Lights
+
+    def shoot(self, frames: slice, supersample: int = 1) -> np.ndarray:
+        """Pictures [F, H, W, 4] uint8, straight alpha."""
+        person, pictures = self.person, []
+        for vertices in person.vertices(self.params[frames]):
+            seen = render_mesh(
+                vertices, person.faces, self.camera, texture=person.texture, uv=person.uv, uv_faces=person.uv_faces,
+                lights=self.lights, supersample=supersample,
+            )  # fmt: skip
+            pictures.append(np.round(255 * np.concatenate([seen.rgb, seen.alpha[..., None]], -1).clip(0, 1)).astype(np.uint8))
+        return np.stack(pictures)
+
+
+def set_scene(config: Config, speaker: int, seconds: float, side: int) -> Scene:
+    """A talk of a drawn speaker, filmed with `side` pixels a side."""
     score = make_score(plan_talk(speaker, speaker=speaker, seconds=seconds, fps=config.cut.fps))
     person, shot = make_person(score.plan.look, 512), score.plan.shot
     params = perform(score, betas=person.betas.numpy())
-    camera, lights = camera_of(shot, Stand.of(person), 2 * side), lights_of(shot)
-    drawn = []
-    for vertices in person.vertices(params[::STRIDE]):
-        seen = render_mesh(
-            vertices, person.faces, camera, texture=person.texture, uv=person.uv, uv_faces=person.uv_faces, lights=lights, supersample=1
-        )
-        drawn.append(np.round(255 * np.concatenate([seen.rgb, seen.alpha[..., None]], -1).clip(0, 1)).astype(np.uint8))
-    pictures = np.stack(drawn)
+    return Scene(score, person, params, camera_of(shot, Stand.of(person), side), lights_of(shot))
+
+
+def draw_pictured(config: Config, speaker: int, seconds: float, side: int) -> PersonFrames:
+    """A talk of a drawn speaker; of its pictures every STRIDE-th is drawn, the others repeat it."""
+    torch.set_num_threads(1)
+    scene = set_scene(config, speaker, seconds, 2 * side)
+    score, pictures = scene.score, scene.shoot(slice(None, None, STRIDE))
     square = square_round(person_box(pictures[..., 3].max(0)), 2 * side, 2 * side)
-    images = crop(pictures, square, side).repeat_interleave(STRIDE, 0)[: len(params.transl)]
+    count, name = len(scene.params.transl), f"speaker{speaker}"
+    images = crop(pictures, square, side).repeat_interleave(STRIDE, 0)[:count]
     features = torch.from_numpy(make_audio_encoder(config.audio)(score.audio, score.fps, score.frames)).float()
-    count, name = len(images), f"speaker{speaker}"
-    cameras = crop_camera(camera, square, side).map(lambda x: x.expand(count, *x.shape))
-    return PersonFrames(name, name, images, cameras, params, torch.ones(count), torch.arange(0, count, STRIDE), features, None)
+    cameras = crop_camera(scene.camera, square, side).map(lambda x: x.expand(count, *x.shape))
+    return PersonFrames(name, name, images, cameras, scene.params, torch.ones(count), torch.arange(0, count, STRIDE), features, None)
 
 
 def draw_all(config: Config, first: int, count: int, seconds: float, side: int) -> list[PersonFrames]:
