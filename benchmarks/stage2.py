@@ -21,6 +21,7 @@ import torch
 
 from benchmarks.report import Figure, arguments, device_name, publish
 from benchmarks.stage2_speed import speeds
+from benchmarks.stage2_two_stage import load_baseline, two_stage
 from benchmarks.talk_scores import SECONDS, Clip, Scorer, draw_clips, ratios
 from configs.schema import Config, load_config
 from model import metrics, metrics_talk
@@ -104,7 +105,7 @@ WITHIN = ("jaw_amplitude", "hand_speed", "l1div", "blink_rate")  # each to be wi
 
 def figures(table: dict[str, dict[str, float]], baseline: str | None) -> list[Figure]:
     """The issue's figures of our row, offline but for seams, which are the stream's."""
-    found = ratios(table, "ours")
+    found = ratios(table, "ours, offline")
     found["seam_ratio"] = ratios(table, "ours, stream")["seam_ratio"]
     found["jitter_excess"] = abs(found["jitter_ratio"] - 1)
     if baseline is not None:
@@ -158,6 +159,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="stage 2 safetensors; default: the workspace's")
     parser.add_argument("--clips", type=int, default=16, help="unseen speakers, a clip each")
     parser.add_argument("--row", action="append", default=[], metavar="NAME=FOLDER", help="another system's motion, 'baseline' for one")
+    parser.add_argument("--baseline", type=Path, help="weights of benchmarks.stage2_two_stage: adds the row 'two-stage'")
     parser.add_argument("--list", type=Path, metavar="FOLDER", help="write the clips' speech and truth there and stop")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--guidance", type=float, help="instead of the weights'")
@@ -182,17 +184,20 @@ def main() -> None:
     others = draw_clips(config, REFERENCES, first=REFERENCE_SPEAKER, oracle=False)
     scorer = Scorer(config, body, clips, [c.truth for c in others])
     rows = control_rows(clips, others)
-    rows["ours"] = perform_with(stage2.generator, body.to(options.device), clips)
+    rows["ours, offline"] = perform_with(stage2.generator, body.to(options.device), clips)
     rows["ours, stream"] = perform_with(stage2.generator, body, clips, chunk=5)
     body.to("cpu")
-    gap = max(float((a.full_pose - b.full_pose).abs().max()) for a, b in zip(rows["ours"], rows["ours, stream"], strict=True))
+    gap = max(float((a.full_pose - b.full_pose).abs().max()) for a, b in zip(rows["ours, offline"], rows["ours, stream"], strict=True))
     for name, _, folder in (r.partition("=") for r in options.row):
         rows[name] = read_row(Path(folder), clips)
+    if options.baseline:
+        rows["two-stage"] = two_stage(load_baseline(options.baseline), clips)
     table = {}
     for name, played in rows.items():
         table[name], table[f"{name} mismatched"] = scorer.row(played), scorer.row(played, SHIFT)
     print_table(table)
-    found = [*figures(table, "baseline" if "baseline" in rows else None), Figure("stream_error_rad", gap, "rad", "<= 1e-4")]
+    other = next((n for n in ("two-stage", "baseline") if n in rows), None)
+    found = [*figures(table, other), Figure("stream_error_rad", gap, "rad", "<= 1e-4")]
     encoder, fps = make_audio_encoder(config.audio), float(config.cut.fps)
     found += idle_and_draws(stage2.generator, body.to(options.device), clips, table["truth"]["hand_speed"], fps, encoder)
     about = {"clips": len(clips), "seconds": SECONDS, "autoencoder": scorer.autoencoder.weights_hash(), "rows": table}

@@ -26,11 +26,12 @@ from pipelines.checkpoints import PROJECT, load_stage1, load_stage2
 from pipelines.datasets import Draw
 from pipelines.motion_corpus import MotionWindows
 from pipelines.people import PersonFrames
+from pipelines.progress import progress
 from pipelines.steps_stage1 import joints_of
 from pipelines.steps_stage2 import Stage2Batch, Stage2Task
 
 LEARNED, HELD_OUT = 950_000, 960_000  # first speakers
-SECONDS, LOOKS = 12.0, 6  # of a talk; windows of a held-out talk that are looked at
+LOOKS = 6  # windows of a held-out talk that are looked at
 HEAD, NECK_TO_CROWN = 15, 0.14  # joint; metres from the head's middle that the head reaches
 PIXELS = ("l1", "ssim", "mask")
 UNITS = {"psnr": "dB", "psnr_head": "dB", "joints_mm": "mm"}
@@ -42,7 +43,7 @@ def learn(task: Stage2Task, people: list[PersonFrames], steps: int, batch: int, 
     windows = MotionWindows(task.corpus, task.config.stage2.window, Draw(seed, batch))
     optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], task.settings.learning_rate, (0.9, 0.95))
     task.network.train()
-    for step in range(steps):
+    for step in progress(range(steps), "with pixels" if task.settings.loss.l1 else "motion alone", steps):
         seen = drawn_batch(people, np.random.default_rng([seed, step]), task.shape, batch)
         both = Stage2Batch(windows.at(step, batch * task.settings.windows), seen).to(device)
         torch.manual_seed(step)
@@ -110,6 +111,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--batch", type=int, default=2, help="windows with pictures a step")
     parser.add_argument("--speakers", type=int, default=6, help="talks to learn from; half as many are held out")
+    parser.add_argument("--seconds", type=float, default=12.0, help="of a talk")
     parser.add_argument("--rate", type=float, default=3e-4, help="AdamW step size")
     parser.add_argument("--size", type=int, default=128, help="side of rendered pictures, pixels")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -118,8 +120,8 @@ def main() -> None:
     own = {"learning_rate": options.rate, "windows": 4, "draws": 2, "pixel_frames": 2, "render_size": options.size, "own_share": 0.0}
     config = config.model_copy(update={"stage2_training": config.stage2_training.model_copy(update=own)})
     side = load_stage1(config, options.stage1).config.image.image_size
-    learned = draw_all(config, LEARNED, options.speakers, SECONDS, side)
-    unseen = draw_all(config, HELD_OUT, max(2, options.speakers // 2), SECONDS, side)
+    learned = draw_all(config, LEARNED, options.speakers, options.seconds, side)
+    unseen = draw_all(config, HELD_OUT, max(2, options.speakers // 2), options.seconds, side)
     rows: dict[str, list[dict[str, float]]] = {}
     for name, pixels in (("before", False), ("motion", False), ("pixels", True)):
         task = arm(config, options.weights, options.stage1, pixels, learned, options.device)
