@@ -176,7 +176,7 @@ class LossConfig(Section):
 
 class TrainConfig(Section):
     start_from: str | None = Field(None, description="weights file whose values training begins with; none: random ones")
-    steps: int = Field(400, description="optimiser steps", ge=1)
+    steps: int = Field(400, description="optimiser steps; 0: the weights of start_from as they are", ge=0)
     batch: int = Field(2, description="samples per process and step")
     views: int = Field(2, description="pictures rendered per sample: the input view and novel ones (stage 1)")
     render_size: int = Field(128, description="side of the rendered pictures, pixels")
