@@ -27,11 +27,11 @@ from model.motion import pose_features
 from model.stage1 import Stage1
 from model.types import SmplxParams
 from pipelines import scoring_clips
+from pipelines.baseline_training import SOURCES, training_clips
 from pipelines.crops import shrink
 from pipelines.formats_take import Take
 from pipelines.held_out import HeldOutClip, Performance
 from pipelines.manifests import read_manifest
-from pipelines.motions import iterate_motions
 from pipelines.scoring_clips import Scorer, Speech
 from pipelines.scoring_rows import ClipScorer
 from pipelines.scoring_summary import Row, add_visemes, summary
@@ -46,6 +46,7 @@ DEFINITIONS = {n: d for n, d in scoring_clips.DEFINITIONS.items() if n not in LE
 ORDER = ("psnr", "ssim", "flicker", "identity", "identity_other", "fgd", "upper_mpjpe_mm", "upper_pa_mpjpe_mm")  # shown first
 DEFINITIONS = {n: DEFINITIONS[n] for n in (*ORDER, *(n for n in DEFINITIONS if n not in ORDER))}
 FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))  # camera frame (y down) → upright
+FITTING_CLIPS = 60  # of training motion, evenly spaced, that FGD's auto-encoder is fitted to
 IDENTITY_FRAMES = 4  # of a clip's compared frames
 TRUTH = "ground_truth"
 WRISTS = (20, 21)
@@ -170,21 +171,23 @@ def voice(clip: HeldOutClip, speech: Speech) -> dict[str, list[float]]:
 
 
 def autoencoder(config: Config, store: Store, body: Body) -> metrics.MotionAutoencoder | None:
-    """FGD's auto-encoder, trained once on the training talks' fits; its file name is its data version. None: too few frames."""
-    manifest = read_manifest(store, "talks")
-    key = hash_json([manifest and manifest["hash"], config.seed, metrics.AUTOENCODER_VERSION, "upright"])
+    """FGD's auto-encoder, trained once on training motion, of talks and without pictures; its file name is its data version.
+
+    None: too few frames.
+    """
+    data = {kind: (read_manifest(store, kind) or {}).get("hash") for kind in SOURCES}  # type: ignore[arg-type]
+    key = hash_json([data, config.seed, metrics.AUTOENCODER_VERSION, "upright", FITTING_CLIPS])
     path = store.evaluation("autoencoder") / f"{key}.safetensors"
     if not path.is_file():
-        motions = [
-            pose_features(body.moved(m.fit.params, FLIP @ m.fit.camera.w2c))[..., :330]
-            for m in iterate_motions(store.shards("talks"), "train")
-        ]
+        clips = training_clips(config, store)
+        chosen = clips[:: -(-len(clips) // FITTING_CLIPS) or 1]
+        motions = [pose_features(body.moved(m.params, FLIP @ m.w2c))[..., :330] for m in chosen]
         windows = metrics.motion_windows(motions)
         if len(windows) < 2:
             return None
         network = metrics.fit_autoencoder(windows, seed=config.seed)
         with writing(path) as temporary:
-            save_file(network.state_dict(), temporary, {"about": json.dumps({"talks": manifest and manifest["hash"]})})
+            save_file(network.state_dict(), temporary, {"about": json.dumps(data)})
     network = metrics.MotionAutoencoder()
     network.load_state_dict(load_file(path))
     return network.eval()
