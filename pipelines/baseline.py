@@ -73,7 +73,7 @@ def motion(config: Config, store: Store, home: Home | None = None) -> Record:
                 raise InputRejected("baseline: expected training clips in the talk or motion shards, got none")
             network, losses = train(config, training)
             learned, loss = learned_from(config, training), {"loss": losses[-1]}
-            save_network(weights, network, config, learned, **{k: str(v) for k, v in provenance(config, store).items()})
+            save_network(weights, network, config, learned, provenance(config, store))
         clips = list(iterate_motions(store.shards("talks"), "test"))
         hands = HandSpace.load(body_file(config))
         with writing(store.baseline("motion")) as folder:

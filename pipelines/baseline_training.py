@@ -86,14 +86,16 @@ def learned_from(config: Config, clips: list[MotionClip]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def save_network(path: Path, network: AudioToMotion, config: Config, learned: dict[str, Any], **more: str) -> None:
+def save_network(
+    path: Path, network: AudioToMotion, config: Config, learned: dict[str, Any], made_by: dict[str, Any] | None = None
+) -> None:
     """The weights, and beside them what is needed to build the network again."""
     about = {
         "stage": "baseline", "baseline": config.baseline.model_dump(), "audio_dim": network.hear[0].in_channels,
-        "styles": network.style.num_embeddings, "learned_from": learned, **more,
+        "styles": network.style.num_embeddings, "learned_from": learned, "provenance": made_by or {},
     }  # fmt: skip
     with writing(path) as temporary:
-        save_file(network.state_dict(), temporary, {"about": json.dumps(about, sort_keys=True)})
+        save_file(network.state_dict(), temporary, {"about": json.dumps(about, sort_keys=True, default=str)})
 
 
 def load_network(path: Path | str) -> tuple[AudioToMotion, dict[str, Any]]:

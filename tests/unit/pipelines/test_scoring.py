@@ -12,9 +12,10 @@ from model.types import SmplxParams
 from pipelines import scoring
 from pipelines.evaluate import borrowed, frozen
 from pipelines.held_out import HeldOutClip, Performance, flicker
+from pipelines.nearest import Stretch, nearest_stretches
 from pipelines.scoring import score, upright
 from pipelines.scoring_clips import Speech
-from pipelines.scoring_rows import looped, nearest, sound_shape, still
+from pipelines.scoring_rows import looped, sound_shape, still
 from pipelines.scoring_summary import difference, fgd_ratio
 
 FPS = 25
@@ -134,8 +135,7 @@ def test_the_nearest_clip_is_another_speakers_that_sounds_alike():
     sounds |= {"same": sounds["a"], "alike": np.concatenate([3 * sounds["a"], sounds["b"][:6400]])}
     who = {"a": "x", "same": "x", "b": "y", "c": "z", "alike": "z"}
     shapes = {n: sound_shape(s) for n, s in sounds.items()}
-    assert nearest({"a": shapes["a"]}, shapes, who) == {"a": "alike"}
-    assert nearest({"a": shapes["a"]}, {"same": shapes["same"]}, who) == {}  # nobody else
+    assert nearest_stretches({"a": shapes["a"]}, shapes, who) == {"a": Stretch("alike", 0)}
 
 
 def test_reference_motion_is_as_long_as_the_clip(body):
