@@ -28,11 +28,11 @@ from model.stage1 import Stage1
 from model.types import SmplxParams
 from pipelines import scoring_clips
 from pipelines.baseline_training import SOURCES, training_clips
-from pipelines.crops import shrink
 from pipelines.formats_take import Take
 from pipelines.held_out import HeldOutClip, Performance
 from pipelines.manifests import read_manifest
 from pipelines.scoring_clips import Scorer, Speech
+from pipelines.scoring_pictures import embedding
 from pipelines.scoring_rows import ClipScorer
 from pipelines.scoring_summary import Row, add_visemes, summary
 from pipelines.store import Store, hash_json, write_json, writing
@@ -41,7 +41,8 @@ LEGS = ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "pa_pve_mm", "acceleration_error", 
 DEFINITIONS = {n: d for n, d in scoring_clips.DEFINITIONS.items() if n not in LEGS} | {
     "psnr": "PSNR inside the person's box, dB ↑",
     "ssim": "SSIM inside the person's box ↑",
-    "identity": "cosine of stage 1's picture embedding with the reference picture's ↑",
+    "identity": "cosine of frames' embeddings (shipped stage 1's picture encoder) with the reference picture's ↑",
+    "identity_other": "the same with another speaker's reference picture: the control",
 }
 ORDER = ("psnr", "ssim", "flicker", "identity", "identity_other", "fgd", "upper_mpjpe_mm", "upper_pa_mpjpe_mm")  # shown first
 DEFINITIONS = {n: DEFINITIONS[n] for n in (*ORDER, *(n for n in DEFINITIONS if n not in ORDER))}
@@ -109,7 +110,7 @@ def score(
                 continue
             got = truth if played.params is clip.truth else upright(body, played.params, clip.fps)
             elsewhere = None if other is None else clips[other]
-            scored.add(found[name], got, _picture_figures(stage1, clip, played, elsewhere), said=False)
+            scored.add(found[name], got, _picture_figures(clip, played, elsewhere), said=False)
             curves[clip.id][name] = _curves(scorer, got, scored.betas)
     add_visemes(found, TRUTH)
     return Scored({n: r for n, r in found.items() if r.clips}, {c.id: c.group for c in clips}, curves)
@@ -122,17 +123,17 @@ def upright(body: Body, params: SmplxParams, fps: Fraction) -> Take:
     return Take.of(SmplxParams(**{**fields, "betas": world.betas[:1].expand_as(world.betas)}), fps)
 
 
-def _picture_figures(stage1: Stage1, clip: HeldOutClip, played: Performance, other: HeldOutClip | None) -> dict[str, float]:
+def _picture_figures(clip: HeldOutClip, played: Performance, other: HeldOutClip | None) -> dict[str, float]:
     if played.pictures is None:
         return {}
     found = picture_scores(played.pictures, clip.pictures, clip.alpha)
     if played.flicker is not None:
         found["flicker"] = played.flicker
-    own = embedding(stage1, clip.reference[None])[0]
-    seen = embedding(stage1, played.pictures[:: max(1, len(played.pictures) // IDENTITY_FRAMES)][:IDENTITY_FRAMES])
+    own = embedding(clip.reference[None])[0]
+    seen = embedding(played.pictures[:: max(1, len(played.pictures) // IDENTITY_FRAMES)][:IDENTITY_FRAMES])
     found["identity"] = metrics.identity(seen, own)
     if other is not None:
-        found["identity_other"] = metrics.identity(seen, embedding(stage1, other.reference[None])[0])
+        found["identity_other"] = metrics.identity(seen, embedding(other.reference[None])[0])
     # a figure that has no bound (the truth's own PSNR) is left out
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
@@ -141,16 +142,6 @@ def picture_scores(got: Tensor, wanted: Tensor, alpha: Tensor) -> dict[str, floa
     """PSNR and SSIM of pictures [P, R, R, 3] inside the boxes of alpha [P, R, R], means over P."""
     boxes = metrics.person_box(alpha)
     return {"psnr": metrics.psnr(got, wanted, boxes), "ssim": metrics.ssim(got, wanted, boxes)}
-
-
-def embedding(stage1: Stage1, pictures: Tensor) -> Tensor:
-    """Pictures [P, R, R, 3] on white → [P, d]: the mean token of stage 1's picture encoder, less that of a white picture."""
-    size = stage1.config.image.image_size
-    white = torch.ones(1, *pictures.shape[1:])
-    images = shrink(torch.cat([pictures, white]), size).movedim(-1, 1)
-    with torch.no_grad():
-        tokens = stage1.image_encoder(images).tokens.float().mean(1)
-    return tokens[:-1] - tokens[-1:]
 
 
 def _curves(scorer: Scorer, take: Take, betas: Tensor) -> dict[str, list[float]]:

@@ -39,7 +39,7 @@ from pipelines.media import SAMPLE_RATE, MediaError, read_audio
 from pipelines.nearest import Stretch, nearest_stretches
 from pipelines.progress import progress
 from pipelines.scoring_clips import DEFINITIONS, LEAST, Scorer, Speech
-from pipelines.scoring_pictures import picture_figures
+from pipelines.scoring_pictures import encoder_version, picture_figures
 from pipelines.scoring_rows import BAND_RATE, ClipScorer, looped, phones_of, second_draw, sound_shape, still
 from pipelines.scoring_summary import Row, add_visemes, markdown, summary
 from pipelines.store import InputRejected, write_json, writing
@@ -105,6 +105,8 @@ def evaluate_folders(
         "folders": {"truth": str(folders[0]), **{n: str(f) for n, f in zip(labels, folders[1:], strict=True)}},
     }
     result["definitions"] = {n: d for n, d in DEFINITIONS.items() if any(n in r for r in result["rows"].values())}
+    if "identity" in result["definitions"]:
+        result["picture_encoder"] = encoder_version()
     if out is not None:
         write_json(out / "metrics.json", result)
         with writing(out / "metrics.md") as temporary:
@@ -198,7 +200,10 @@ def _score_clip(job: _Job, i: int) -> dict[str, Row]:
     clip.add(rows["truth"], truth)
     for label, clips in zip(job.labels, job.found[1:], strict=True):
         if name in clips:
-            clip.add(rows[label], _read(clips[name], job.context), picture_figures(video_of(path), video_of(clips[name])))
+            beside = other is not None and job.who[other] != job.who[name]
+            stranger = video_of(job.found[0][other]) if beside and other is not None else None
+            pictures = picture_figures(video_of(path), video_of(clips[name]), stranger)
+            clip.add(rows[label], _read(clips[name], job.context), pictures)
     if not job.reference_rows:
         return dict(rows)
     drawn = second_draw(path, truth)

@@ -47,9 +47,7 @@ def clip(number=0, frames=120):
 def scored(body):
     """Three speakers: the truth, a frozen pose, another's motion, and a system without pictures of the last clip."""
     clips = [clip(i) for i in range(3)]
-    # an encoder that sees colours: enough to tell these pictures apart
-    encoder = lambda images: SimpleNamespace(tokens=images.mean((2, 3))[:, None])  # noqa: E731
-    stage1 = SimpleNamespace(body=body, image_encoder=encoder, config=Config().stage1)
+    stage1 = SimpleNamespace(body=body)
     rows = {
         "ground_truth": [Performance(c.truth, c.pictures, flicker(c.video)) for c in clips],
         "frozen": [frozen(c) for c in clips],
@@ -58,6 +56,8 @@ def scored(body):
     }
     with pytest.MonkeyPatch.context() as patch:
         windows = torch.randn(8, 32, 330, generator=torch.Generator().manual_seed(0))
+        # an embedding that sees colours: enough to tell these pictures apart
+        patch.setattr(scoring, "embedding", lambda pictures: pictures.mean((1, 2)) - 0.25)
         patch.setattr(scoring, "autoencoder", lambda *_: metrics.fit_autoencoder(windows, steps=3))
         return [score(Config(), None, stage1, clips, rows) for _ in range(2)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from fractions import Fraction
 from functools import partial
@@ -185,6 +186,32 @@ def test_pictures_beside_the_motion_are_compared(folders, tmp_path):
     assert picture_figures(None, tmp_path / "b.mp4") == {}
     with pytest.raises(InputRejected, match="32×32"):
         picture_figures(tmp_path / "a.mp4", tmp_path / "small.mp4")
+
+
+def test_who_is_seen_in_a_video_is_told_from_another(tmp_path):
+    """A person's later frames are theirs and not another's, whatever is behind them."""
+    from pathlib import Path
+
+    from pipelines.media import frames, write_video
+    from pipelines.scoring_pictures import encoder_version, people, picture_figures
+
+    talks = Path(__file__).parents[3] / "samples" / "talks"
+    for name in ("speaker15_radio", "speaker18_maps"):
+        pictures = np.stack(list(itertools.islice(frames(talks / f"{name}.mp4"), 40)))
+        write_video(tmp_path / f"{name}.mp4", pictures[:16], Fraction(25), None)
+        write_video(tmp_path / f"{name}_later.mp4", pictures[24:], Fraction(25), None)
+    one, other = (tmp_path / f"{n}.mp4" for n in ("speaker15_radio", "speaker18_maps"))
+    found = picture_figures(one, tmp_path / "speaker15_radio_later.mp4", other)
+    assert found["identity"] > found["identity_other"] + 0.1
+    assert len(encoder_version()) == 16
+    clip = tmp_path / "clip.mp4"
+    write_video(clip, np.zeros((3, 16, 32, 3), np.uint8), Fraction(25), None)
+    left = np.zeros((3, 16, 32), bool)
+    left[..., :16] = True
+    np.savez(tmp_path / "mask.npz", mask=np.packbits(left.reshape(3, -1), axis=1), shape=np.array(left.shape))
+    seen = people(clip, list(frames(clip)), 1, 16)
+    assert seen.shape == (3, 16, 16, 3)
+    assert seen.min() < 0.2 < 0.99 < seen.max()  # the black half, and white beside it
 
 
 def test_the_embedded_truth_has_phones_and_a_second_draw(folders, scored, tmp_path):
