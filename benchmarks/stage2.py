@@ -207,7 +207,7 @@ def main() -> None:
     parser.add_argument("--list", type=Path, metavar="FOLDER", help="write the clips' speech and truth there and stop")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--guidance", type=float, help="instead of the weights'")
-    parser.add_argument("--temperature", type=float, help="instead of the weights'")
+    parser.add_argument("--temperature", type=float, nargs=3, metavar=("BODY", "HANDS", "FACE"), help="instead of the weights'")
     parser.add_argument("--steps", type=int, help="of the flow, instead of the weights'")
     options = parser.parse_args()
     start, config = time.perf_counter(), load_config(options.config)

@@ -150,7 +150,7 @@ class Stage2Config(Section):
     mouth: tuple[int, ...] = Field((1, 2, 3, 4, 5), description="expression coefficients that speech moves: regressed from the sound with the jaw; the others are drawn")
     flow_steps: int = Field(6, description="steps from noise to a chunk", ge=1)
     guidance: float = Field(1.25, description="how much the sound counts in drawing a chunk; 1: as in training")
-    temperature: float = Field(1.0, description="standard deviation of the noise that a chunk is drawn from", ge=0)
+    temperature: tuple[float, float, float] = Field((1.0, 1.0, 1.0), description="standard deviations of the noise that a chunk is drawn from: root and body, hands, face")
     appearance_tokens: int = Field(8, description="coefficients per frame of the identity triplane's change")
     appearance_resolution: int = Field(32, description="texels per side of a plane of that change")
 
@@ -187,7 +187,6 @@ class TrainConfig(Section):
     save_every: int = Field(50, description="steps between saved states")
     log_every: int = Field(10, description="steps between logged losses")
     processes: int = Field(1, description="processes per node (GPUs where there are any)")
-    workers: int = Field(0, description="processes that make batches beside each; 0: a thread. On a GPU 4 keep the wait for data short", ge=0)
     deepspeed: str = Field("configs/deepspeed/cpu.json", description="DeepSpeed configuration file")
     rasterizer: Literal["auto", "torch", "numba", "gsplat", "diff_gaussian_rasterization"] = Field("auto", description="'auto': gsplat on CUDA, numba on a CPU")
     loss: LossConfig = LossConfig()
@@ -196,6 +195,7 @@ class TrainConfig(Section):
 class Stage2TrainConfig(TrainConfig):
     windows: int = Field(8, description="windows of motion without pictures learned beside each sample with pictures", ge=1)
     draws: int = Field(4, description="draws of noise that each chunk of a window is learned from", ge=1)
+    own_share: float = Field(0.25, description="share of steps in which half of the windows go on from what the network draws itself", ge=0, le=1)
     pixel_frames: int = Field(1, description="frames of a sample that are drawn for the pixel loss", ge=1)
     motion_steps: int = Field(0, description="first steps that learn motion alone, with no picture drawn", ge=0)
 

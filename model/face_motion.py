@@ -27,6 +27,13 @@ class FaceMotion:
         self.correctives = points.rest.new_zeros(int(mine.sum()), self.count, 3)
         self.correctives[:, points.pose_points] = points.pose_basis[mine].reshape(int(mine.sum()), len(points.pose_points), 3)
 
+    def to(self, device: torch.device) -> FaceMotion:
+        """Itself, on the device."""
+        for name, value in vars(self).items():
+            if isinstance(value, torch.Tensor) and value.device != device:
+                setattr(self, name, value.to(device))
+        return self
+
     def __call__(
         self,
         jaw: Tensor,  # [T, 3] axis-angle

@@ -3,7 +3,8 @@
 A causal transformer reads one token a chunk (8 frames): what the sound says until `look_ahead` frames after it, the
 motion before it, the reference pose and, where given, the speaker's style. Its state conditions a small network that
 draws the chunk's surprises (model.motion_spline) out of noise along a learned flow, in few steps. The mouth is a
-regression from the sound, frame by frame. Training sees true pasts, all chunks at once; generation keeps `memory` chunks.
+regression from the sound, frame by frame. Training sees all chunks at once, after true pasts and after pasts that are off as
+its own draws are (model.flow_pasts); generation keeps `memory` chunks. Where the talk's last pose is given, it leads there.
 Axes: B batch, T frames, K chunks, A audio features, w width, C flow channels, M mouth channels, S noise draws a chunk.
 """
 
@@ -12,13 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.schema import Stage2Config
-from model.flow_layers import CausalBlock, Flow, Hearing
+from model.flow_layers import CausalBlock, Ending, Flow, Hearing
+from model.flow_pasts import follow, off_by, partly_own
 from model.geometry import full_precision
 from model.layers import RMSNorm
-from model.motion_space import MotionSpace, Still
+from model.motion_space import FACE_START, HAND, MotionSpace, Still
 from model.motion_spline import CHUNK, NEW, PAST, SEED, SPAN, TAIL, Surprises, chunked, knot_matrix
 from model.types import TensorGroup
 
@@ -26,7 +29,10 @@ SMALL = 0.005  # radians or metres; channels that vary less count for little
 STYLE_DROPPED = 0.5  # share of training windows whose style is hidden: at work there is mostly none
 AUDIO_DROPPED = 0.1  # whose sound is hidden, for guidance
 PAST_NOISE = 0.03  # standard deviation, of the channels' own, added to the motion that is read
-DISTURBED = 0.05  # share of another's motion that the past is off by, at most, in half of the windows
+ENDS_TOLD = 0.3  # share of training windows that are told where one of their chunks ends
+DROPOUT = 0.1  # of what a chunk's token says, in training
+EXPRESSIVE = 3.0  # weight of eyes, lids and brows, which are few and rarely move
+ARRIVAL = ((0.9, 1.0, 1.0, 1.0), (0.05, 0.2, 0.45, 0.7))  # how far knots are brought to the end pose: the last chunk's, the one before
 FURTHEST = 8.0  # standard deviations from the reference beyond which the network does not see
 SHARPNESS = 4.0  # weight of the mouth's moves from frame to frame, which are small numbers but close lips
 
@@ -67,6 +73,8 @@ class State:
     memory: list[Tensor]  # of every block, tokens [B or 2B, ≤ memory, w]
     described: Tensor  # [B or 2B, w]
     noise: list[torch.Generator]  # of every row, on the CPU: the same draws on every device
+    end: Tensor | None = None  # [B, C] the last pose as a residual to the reference, where it is given
+    left: int = 0  # chunks until there, this one included
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,7 @@ class Generator(nn.Module):
         self.no_style = nn.Parameter(torch.zeros(width))
         self.sound_in = nn.Linear(CHUNK * width, width)
         self.past_in = nn.Linear((1 + NEW) * channels, width)
+        self.ending = Ending(channels, width)
         self.blocks = nn.ModuleList(CausalBlock(width, config.heads) for _ in range(config.layers))
         self.norm = RMSNorm(width)
         self.flow = Flow(NEW * channels, width, config.flow_width, config.flow_layers)
@@ -118,26 +127,36 @@ class Generator(nn.Module):
 
     # --- training
 
-    def learn(self, windows: Windows, draws: int) -> Drawn:
-        """Losses and clean estimates of windows; chance comes from torch's generator of the device."""
+    def learn(self, windows: Windows, draws: int, own: float = 0.0) -> Drawn:
+        """Losses and clean estimates of windows; chance comes from torch's generator of the device.
+
+        `own`: share of steps in which half of the windows go on from what the network draws itself, close to the truth.
+        """
         audio, batch = windows.audio, len(windows.audio)
         rand = lambda *shape: torch.rand(*shape, device=audio.device)  # noqa: E731
         with full_precision(audio):
             knots = self.knot_matrix @ (windows.motion - windows.origin[:, None])
         past, new = chunked(knots[:, 3 : 3 + PAST + NEW * (self.config.window // CHUNK)])
-        # now and then a past that is a little off, as generation's own is: the way back is learned
-        past = past + DISTURBED * torch.relu(2 * rand(batch, 1, 1, 1) - 1) * past.roll(1, 0)
-        target = self.surprises.whiten(new, past)
         heard = self.hear(audio)
         told = torch.where((rand(batch, 1, 1) < AUDIO_DROPPED), self.silent.to(heard.dtype), heard)
         described = self.describe(windows.still, windows.style, rand(batch, 1) >= STYLE_DROPPED)
+        # an end pose for some: where a chunk of theirs ends
+        chunks = torch.arange(new.shape[1], device=audio.device)
+        last = (rand(batch) * new.shape[1]).long()
+        left = torch.where(rand(batch, 1) < ENDS_TOLD, last[:, None] - chunks, -1)  # [B, K]
+        end = new[torch.arange(batch, device=audio.device), last, -1]
+        gap = off_by(past, rand(batch, 1, 1, 1))
+        if own and torch.rand(()).item() < own:  # of the CPU's generator: which kind of step it is, is known without waiting
+            with torch.no_grad():
+                context = self._contexts(told, past, described, end, left, False)
+                drawn = partly_own(self.flow, self.surprises, context, past, new)
+                gap[:, 1:, NEW:] += torch.where(rand(batch, 1, 1, 1) < 0.5, drawn - new, 0)[:, :-1]
+            torch.clear_autocast_cache()  # weights that were cast without gradients would get none below
+        past, new = past + gap, new + follow(gap)
+        target = self.surprises.whiten(new, past)
         noisy = past + PAST_NOISE * self.space.scale * torch.randn_like(past[:, :, :1])
-        tokens = self._tokens(told, noisy, described)
-        chunks = torch.arange(tokens.shape[1], device=audio.device)
-        near = (chunks[:, None] >= chunks) & (chunks[:, None] - chunks < self.config.memory)
-        for block in self.blocks:
-            tokens = block(tokens, tokens, (chunks, chunks), near)
-        context = self.norm(tokens)[:, :, None].expand(-1, -1, draws, -1)  # [B, K, S, w]
+        context = self._contexts(told, noisy, described, end, left, True)
+        context = context[:, :, None].expand(-1, -1, draws, -1)  # [B, K, S, w]
         goal = target.flatten(2)[:, :, None].expand(-1, -1, draws, -1)
         start = torch.randn_like(goal)
         time = torch.sigmoid(torch.randn(goal.shape[:-1], device=audio.device))[..., None]
@@ -145,6 +164,8 @@ class Generator(nn.Module):
         speed = self.flow(mixed, time, context).float()
         weights = self.space.scale.square() / (self.space.scale.square() + SMALL**2)
         certain = windows.confidence.unflatten(1, (-1, CHUNK)).amin(-1)[:, :, None, None]
+        weights = weights.clone()
+        weights[FACE_START:] *= EXPRESSIVE
         weights = (weights / weights.mean()).repeat(NEW) * certain
         surprise = (mixed + (1 - time) * speed)[:, :, 0].unflatten(-1, (NEW, -1))  # the clean estimate of the first draw
         estimate = torch.cat([past[:, :, NEW - SPAN :], self.surprises.colour(surprise, past)], 2)
@@ -180,33 +201,53 @@ class Generator(nn.Module):
         usual = self.usual_mouth * (self.space.mouth_mean - still.mouth)
         return usual[:, None] + self.mouth(both).float() * self.space.mouth_scale
 
-    def _tokens(self, heard: Tensor, past: Tensor, described: Tensor) -> Tensor:
-        """[B, K · CHUNK, w], [B, K, PAST, C], [B, w] → tokens [B, K, w]."""
+    def _contexts(self, heard: Tensor, past: Tensor, described: Tensor, end: Tensor, left: Tensor, learning: bool) -> Tensor:
+        """What all chunks of windows are drawn from, [B, K, w]; arguments as of `_tokens`."""
+        tokens = F.dropout(self._tokens(heard, past, described, end, left), DROPOUT, self.training and learning)
+        chunks = torch.arange(tokens.shape[1], device=tokens.device)
+        near = (chunks[:, None] >= chunks) & (chunks[:, None] - chunks < self.config.memory)
+        for block in self.blocks:
+            tokens = block(tokens, tokens, (chunks, chunks), near)
+        return F.dropout(self.norm(tokens), DROPOUT, self.training and learning)
+
+    def _tokens(self, heard: Tensor, past: Tensor, described: Tensor, end: Tensor | None = None, left: Tensor | None = None) -> Tensor:
+        """[B, K · CHUNK, w], [B, K, PAST, C], [B, w], [B, C], [B, K] (chunks until the end; below 0: none) → tokens [B, K, w]."""
         step = self.surprises.spread[:, 0, 0].clamp(min=1e-4) * 4
         place = (past[:, :, -1] / self.space.scale.clamp(min=SMALL)).clamp(-FURTHEST, FURTHEST)
         moves = past[:, :, -NEW - 1 :].diff(dim=2) / step
         read = torch.cat([place, torch.asinh(moves).flatten(2)], -1)
         sound = self.sound_in(heard.unflatten(1, (-1, CHUNK)).flatten(2))
-        return sound + self.past_in(read.to(sound.dtype)) + described[:, None]
+        tokens = sound + self.past_in(read.to(sound.dtype)) + described[:, None]
+        if end is None or left is None:
+            return tokens
+        gap = ((end[:, None] - past[:, :, -1]) / self.space.scale.clamp(min=SMALL)).clamp(-FURTHEST, FURTHEST)
+        return tokens + self.ending(gap.to(sound.dtype), left)
 
     # --- generation
 
-    def begin(self, still: Still, style: Tensor | None = None, seed: int = 0) -> State:
-        """A generation for people in rows that starts at their references; row i draws from `seed` + i."""
+    def begin(self, still: Still, style: Tensor | None = None, seed: int = 0, end: Tensor | None = None, chunks: int = 0) -> State:
+        """A generation for people in rows that starts at their references; row i draws from `seed` + i.
+
+        `end` [B, C]: the residual that the last of `chunks` chunks ends in.
+        """
         batch, device = len(still.raw), still.raw.device
         described = self.describe(still, style)
         rows = 2 if self.config.guidance != 1 else 1
         memory = [described.new_zeros(rows * batch, 0, self.config.width) for _ in self.blocks]
         noise = [torch.Generator().manual_seed(seed + row) for row in range(batch)]
         knots = torch.zeros(batch, PAST, self.space.channels, device=device)
-        return State(still, knots, memory, described, noise)
+        return State(still, knots, memory, described, noise, end, chunks)
 
     def proceed(self, state: State, heard: Tensor) -> Chunk:
         """The next chunk, for its sound [B, CHUNK, w] as `hear` tells it; `state` is moved on."""
         guided = self.config.guidance != 1
         told = torch.cat([heard, self.silent.to(heard.dtype).expand_as(heard)]) if guided else heard
         twice = (lambda x: torch.cat([x, x])) if guided else (lambda x: x)
-        token = self._tokens(told, twice(state.knots)[:, None], twice(state.described))
+        end, left = None, None
+        if state.end is not None:
+            end = twice(state.end)
+            left = torch.full((len(end), 1), state.left - 1, device=end.device)
+        token = self._tokens(told, twice(state.knots)[:, None], twice(state.described), end, left)
         for index, block in enumerate(self.blocks):
             seen = torch.cat([state.memory[index], token], 1)[:, -self.config.memory :]
             state.memory[index] = seen
@@ -214,6 +255,10 @@ class Generator(nn.Module):
             token = block(token, seen, (times[-1:], times), None)
         surprise = self._draw(self.norm(token)[:, 0], state.noise)
         new = self.surprises.colour(surprise.unflatten(-1, (NEW, -1)), state.knots)
+        if state.end is not None:
+            if 1 <= state.left <= len(ARRIVAL):  # what is left of the way, so that it is met whatever was drawn
+                new = torch.lerp(new, state.end[:, None].expand_as(new), new.new_tensor(ARRIVAL[state.left - 1])[:, None])
+            state.left -= 1
         knots = torch.cat([state.knots, new], 1)
         state.knots = knots[:, -PAST:]
         return Chunk(self.surprises.frames(knots[:, -SPAN:]), self.speak(heard, state.described, state.still))
@@ -221,7 +266,7 @@ class Generator(nn.Module):
     def _draw(self, context: Tensor, noise: list[torch.Generator]) -> Tensor:
         """Surprises [B, NEW · C] along the flow, by Euler steps."""
         config, size = self.config, NEW * self.space.channels
-        x = torch.stack([torch.randn(size, generator=g) for g in noise]).to(context.device) * config.temperature
+        x = torch.stack([torch.randn(size, generator=g) for g in noise]).to(context.device) * self._heat(context.device)
 
         def speed(x: Tensor, time: float) -> Tensor:
             both = torch.cat([x, x]) if config.guidance != 1 else x
@@ -234,6 +279,13 @@ class Generator(nn.Module):
         for step in range(config.flow_steps):
             x = x + speed(x, step / config.flow_steps) / config.flow_steps
         return x
+
+    def _heat(self, device: torch.device) -> Tensor:  # [NEW · C]
+        """Deviations of the noise: root and body, hands, face, by `temperature`."""
+        body, hands, face = self.config.temperature
+        heat = torch.full((self.space.channels,), body)
+        heat[HAND], heat[FACE_START:] = hands, face
+        return heat.to(device).repeat(NEW)
 
     # --- constants
 

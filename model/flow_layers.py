@@ -1,4 +1,4 @@
-"""What `model.flow` is made of: ears, a causal transformer block, and the network that says where noise flows.
+"""What `model.flow` is made of: ears, a causal transformer block, the way to an end pose, and the network that says where noise flows.
 
 Axes: B batch, T frames, A audio features, w width, D numbers that flow.
 """
@@ -15,6 +15,7 @@ from model.layers import Attention, RMSNorm, SwiGLU
 
 HEARING = ((5, 1), (5, 1), (5, 1), (3, 2), (3, 4), (3, 8), (3, 16))  # kernel and dilation of its layers
 FREQUENCIES = 32
+SOON = 17  # chunks to an end pose that are told apart
 
 
 class Hearing(nn.Module):
@@ -58,6 +59,20 @@ class CausalBlock(nn.Module):
     def forward(self, x: Tensor, seen: Tensor, times: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
         x = x + self.attention(self.norm(x), self.norm(seen), times, mask)
         return x + self.feed(self.feed_norm(x))
+
+
+class Ending(nn.Module):
+    """How far it is still to the end pose, and for how long: gaps [B, K, C] and chunks left [B, K] → [B, K, w]; below 0: nothing."""
+
+    def __init__(self, channels: int, width: int):
+        super().__init__()
+        self.way = nn.Linear(2 * channels, width)
+        self.when = nn.Embedding(SOON, width)
+
+    def forward(self, gap: Tensor, left: Tensor) -> Tensor:
+        pace = gap / (1 + left.clamp(min=0)[..., None]).to(gap.dtype)
+        told = self.way(torch.cat([gap, pace], -1)) + self.when(left.clamp(0, SOON - 1))
+        return told * (left >= 0)[..., None]
 
 
 class Flow(nn.Module):

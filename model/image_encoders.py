@@ -134,13 +134,15 @@ class SapiensEncoder(nn.Module):
 
     @torch.no_grad()
     def frozen_features(self, image: Tensor) -> Tensor:
-        """Pictures [B, 3, S, S] 0..1 → float32 [B, 1536, 64, 64]."""
-        network = self._frozen[0].to(image.device)
-        with torch.autocast(image.device.type, enabled=False):
+        """Pictures [B, 3, S, S] 0..1 → float32 [B, 1536, 64, 64]; on a GPU worked out in bfloat16, ten times as fast as float32."""
+        dtype = torch.bfloat16 if image.is_cuda else torch.float32
+        network = self._frozen[0].to(image.device, dtype)
+        # without the executor's optimisation: its fuser would compile kernels for every layer
+        with torch.autocast(image.device.type, enabled=False), torch.jit.optimized_execution(False):
             x = image.float()
             if x.shape[-1] != SAPIENS_SIDE:
                 x = F.interpolate(x, size=(SAPIENS_SIDE, SAPIENS_SIDE), mode="bilinear", align_corners=False)
-            out = network((x - self.mean.float()) / self.std.float())
+            out = network(((x - self.mean.float()) / self.std.float()).to(dtype))
         return _feature_grid(out).float()
 
     def forward(self, image: Tensor) -> ImageFeatures:

@@ -16,7 +16,7 @@ import roma
 import torch
 from torch import Tensor, nn
 
-from model.geometry import full_precision, soft_bound
+from model.geometry import apply_matrices, full_precision, soft_bound
 from model.motion import ROOT_LIMIT, TRANSLATION_LIMIT
 from model.types import JOINTS, SmplxParams, TensorGroup
 
@@ -93,6 +93,16 @@ class MotionSpace(nn.Module):
             root = reference.transl.new_zeros(*reference.transl.shape[:-1], ROOT).float()
             raw = torch.cat([root, self._logs(rotations), reference.expression[..., list(self.rest)].float()], -1)
             return Still(raw, reference.jaw_pose.float(), raw @ self.axes.mT, self._mouth(reference))
+
+    def residual(self, pose: SmplxParams, reference: SmplxParams, still: Still) -> Tensor:  # [..., C]
+        """The flow channels whose `decode` from the reference is the pose, as far as channels tell it."""
+        with full_precision(pose.transl):
+            rotations = roma.rotvec_to_rotmat(pose.full_pose.float())
+            root = roma.rotvec_to_rotmat(reference.global_orient.float())
+            turn = roma.rotmat_to_rotvec(root.mT @ rotations[..., 0, :, :])
+            shift = apply_matrices(root.mT, (pose.transl - reference.transl).float())
+            told = torch.cat([self._logs(rotations), pose.expression[..., list(self.rest)].float()], -1) - still.raw[..., ROOT:]
+            return torch.cat([turn, shift, told], -1) @ self.axes.mT
 
     def _logs(self, rotations: Tensor) -> Tensor:  # [..., 55, 3, 3] → [..., 3 · joints told]
         return roma.rotmat_to_rotvec(self.mean.mT @ rotations[..., list(JOINTS_TOLD), :, :]).flatten(-2)

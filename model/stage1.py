@@ -8,7 +8,7 @@ Axes: B batch, N Gaussians (= anchors), K SMPL-X tokens, d width, F anchor featu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ from model.layers import Block, RMSNorm
 from model.smplx_tokens import SmplxDecoder, SmplxQueries
 from model.triplane import Triplane, sample_planes
 from model.types import AvatarTokens, Camera, GaussianCloud, SmplxParams, TensorGroup
-from model.visibility import ColorFill, blank_background, picture_places
+from model.visibility import OUTLINE, ColorFill, blank_background, sight
 
 FEATURES = 64  # learned features of an anchor, before its four picture values
 PICTURE = 4  # last anchor features: RGB (the picture's where the anchor is seen, else a guess), and how well it is seen
@@ -46,6 +46,16 @@ class Encoding(TensorGroup):
     principal: Tensor  # [B, 2] principal point from the picture's centre, in picture sides
 
 
+@dataclass(frozen=True)
+class Reading(TensorGroup):
+    """What pictures show at each anchor."""
+
+    values: Tensor  # [B, N, C + 1] features, and the facing
+    outline: Tensor  # [B, N, len(OUTLINE) + 1] whether the background begins there, and how much this picture's outline counts
+    colors: Tensor  # [B, N, 3]
+    seen: Tensor  # [B, N] how well, 0..1
+
+
 class Stage1(nn.Module):
     """The image-to-avatar network."""
 
@@ -53,7 +63,7 @@ class Stage1(nn.Module):
         super().__init__()
         self.config = config
         width, heads, channels = config.width, config.heads, config.triplane_channels
-        pixel_inputs = config.pixel_channels + PICTURE + 1
+        pixel_inputs = config.pixel_channels + 1 + len(OUTLINE) + PICTURE
         self.anchors = Anchors(body, config.gaussians, config.triplane_radius)
         self.color_fill = ColorFill(self.anchors.points.rest)
         self.image_encoder = make_image_encoder(config.image, width, heads, config.pixel_channels)
@@ -100,11 +110,18 @@ class Stage1(nn.Module):
         smplx = self.queries(features.tokens)
         predicted = self.smplx_decoder(smplx, focal_over_size, principal)
         aligned = (predicted if params is None else params.map(flat)).detach()
-        readings = self._read_picture(flat(images), features.map, aligned, focal_over_size, principal)
-        pixels = self._join([x.unflatten(0, (batch, views)) for x in readings])
-        image_tokens = features.tokens.unflatten(0, (batch, views)).flatten(1, 2)
+        every = lambda x: x.unflatten(0, (batch, views))  # noqa: E731
+        reading = self._read_picture(flat(images), features.map, aligned, focal_over_size, principal).map(every)
+        pixels = self._join(reading)
+        image_tokens = every(features.tokens).flatten(1, 2)
         tokens = AvatarTokens(first(smplx), self._fuse(pixels, first(smplx), image_tokens))
-        return Encoding(tokens, predicted.map(first), image_tokens, pixels, first(focal_over_size), first(principal))
+        once = Encoding(tokens, predicted.map(first), image_tokens, pixels, first(focal_over_size), first(principal))
+        with torch.no_grad():  # colours again, from where the Gaussians have moved to: clothes and hair lie off the body
+            offsets = self.gaussians(self.canonical(once)).means.float() - self.anchors.points.rest
+            offsets = offsets.repeat_interleave(views, 0)
+            again = self._read_picture(flat(images), None, aligned, focal_over_size, principal, offsets).map(every)
+            pixels = torch.cat([pixels[..., :-PICTURE], self._join_colors(again).to(pixels)], -1)
+        return replace(once, pixels=pixels)
 
     def decode_smplx(
         self,
@@ -135,26 +152,41 @@ class Stage1(nn.Module):
         return cloud.means.float() - self.anchors.home
 
     def _read_picture(
-        self, image: Tensor, features: Tensor, params: SmplxParams, focal_over_size: Tensor, principal: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Where anchors fall in pictures [B]: features and facing [B, N, C + 1], RGB [B, N, 3], how well seen [B, N]."""
+        self,
+        image: Tensor,  # [B, 3, S, S]
+        features: Tensor | None,  # [B, C, S/4, S/4]; none: only colours are wanted
+        params: SmplxParams,  # [B]
+        focal_over_size: Tensor,
+        principal: Tensor,
+        offsets: Tensor | None = None,  # [B, N, 3] of the Gaussians from the surface; none: they lie on it
+    ) -> Reading:
         with full_precision(image), torch.no_grad():
-            means, turns = self.anchors.posed(None, params.map(Tensor.float))
-            normals = self.anchors.frames[..., 2]
-            places, seen, facing = picture_places(means, turns, normals, focal_over_size, principal)
-            seen = seen * (_read(blank_background(image.float()), places)[..., 0] < 0.25)
+            image = image.float()
+            means, turns = self.anchors.posed(offsets, params.map(Tensor.float))
+            view = sight(means, turns, self.anchors.frames[..., 2], focal_over_size, principal)
+            blank = blank_background(image)
+            colors, seen = _read(image, view.places), view.seen * (_read(blank, view.places)[..., 0] < 0.25)
+            if features is None:
+                return Reading(colors[..., :0], colors[..., :0], colors, seen)
+            rim = view.inside * (1 - view.facing.abs()) + 1e-3  # an outline tells most where the surface turns away
+            empty = _read(blank, view.outline.flatten(1, 2)).unflatten(1, view.outline.shape[1:3])[..., 0]
+            outline = torch.cat([empty * view.inside[..., None], rim[..., None]], -1)
         with full_precision(image):
-            return torch.cat([_read(features, places), facing[..., None]], -1), _read(image, places), seen
+            return Reading(torch.cat([_read(features, view.places), view.facing[..., None]], -1), outline, colors, seen)
 
-    def _join(self, readings: list[Tensor]) -> Tensor:
-        """What V pictures show at the anchors, [B, V, N, ...] each → [B, N, pixel channels + facing 1 + RGB 3 + seen 1]."""
-        with full_precision(readings[0]):
-            values, colors, seen = readings
-            share = seen.square()
-            share = (share / share.sum(1, keepdim=True).clamp(min=1e-12))[..., None]
-            best = seen.amax(1)
-            joined = (values * share).sum(1) * best[..., None]
-            return torch.cat([joined, self.color_fill((colors * share).sum(1), best), best[..., None]], -1)
+    def _join(self, reading: Reading) -> Tensor:
+        """What V pictures show at the anchors, [B, V, N, ...] each → [B, N, pixel channels + facing 1 + outline + RGB 3 + seen 1]."""
+        with full_precision(reading.seen):
+            share, best = _shares(reading.seen)
+            joined = (reading.values * share[..., None]).sum(1) * best[..., None]
+            rims = _shares(reading.outline[..., -1])[0][..., None]
+            outline = (reading.outline[..., :-1] * rims).sum(1)
+            return torch.cat([joined, outline, self._join_colors(reading)], -1)
+
+    def _join_colors(self, reading: Reading) -> Tensor:  # [B, V, N, ...] each → [B, N, RGB 3 + seen 1]
+        with full_precision(reading.seen):
+            share, best = _shares(reading.seen)
+            return torch.cat([self.color_fill((reading.colors * share[..., None]).sum(1), best), best[..., None]], -1)
 
     def _fuse(self, pixels: Tensor, smplx: Tensor, image_tokens: Tensor) -> Tensor:  # [B, 3, C, R, R]
         # hidden anchors count a little, so that a texel nobody sees still knows that it is on the body
@@ -215,6 +247,12 @@ class GaussianHead(nn.Module):
             opacity = torch.sigmoid(y[..., 10] + 2.5)
             colors = torch.sigmoid(torch.logit(base) + COLOR_GAIN * y[..., 11:14])
         return GaussianCloud(means, rotations, scales, opacity, colors)
+
+
+def _shares(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights [B, V, N] of V pictures → their shares [B, V, N], in which the largest count most, and the largest [B, N]."""
+    squares = weights.square()
+    return squares / squares.sum(1, keepdim=True).clamp(min=1e-12), weights.amax(1)
 
 
 def _read(maps: Tensor, places: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from model.geometry import full_precision, rotation_from_6d, rotation_to_6d
 from model.motion_spline import CHUNK
 from model.smplx_tokens import BODY_TOKENS, DUTIES, VISIBLE_METRES
 from model.stage1 import FEATURES, Encoding, Stage1
-from model.talking import Motion, Talk, talk_whole
+from model.talking import Ending, Motion, Talk, talk_whole
 from model.triplane import sample_planes
 from model.types import GaussianCloud, SmplxParams, TensorGroup
 
@@ -66,9 +66,9 @@ class Stage2(nn.Module):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
 
-    def learn(self, windows: Windows, draws: int) -> Drawn:
+    def learn(self, windows: Windows, draws: int, own: float = 0.0) -> Drawn:
         """The generator's losses and clean estimates, see `Generator.learn`."""
-        return self.generator.learn(windows, draws)
+        return self.generator.learn(windows, draws, own)
 
     def estimated(self, reference: SmplxParams, drawn: Drawn) -> FrameTokens:
         """Frames [B, T] of the clean estimates of a learning step, for losses on what they look like."""
@@ -76,18 +76,23 @@ class Stage2(nn.Module):
         params = plant_feet(self.stage1.body, self.generator.space.decode(flow, drawn.mouth, reference), reference)
         return self.frames(Motion(params, drawn.heard))
 
-    def begin(self, reference: Encoding, seed: int = 0, style: Tensor | None = None) -> Talk:
+    def begin(self, reference: Encoding, seed: int = 0, style: Tensor | None = None, ending: Ending | None = None) -> Talk:
         """A talk of the person in the picture, to be fed with audio features as they come."""
-        return Talk(self.generator, self.stage1.body, reference.params, style, seed)
+        return Talk(self.generator, self.stage1.body, reference.params, style, seed, ending)
 
     @torch.no_grad()
-    def generate(self, reference: Encoding, audio: Tensor, seed: int = 0, style: Tensor | None = None) -> FrameTokens:
-        """Frames for a whole speech [L, A] or [B, L, A] → [B, L]; same seed, same frames, on any device to float rounding."""
+    def generate(
+        self, reference: Encoding, audio: Tensor, seed: int = 0, style: Tensor | None = None, end: SmplxParams | None = None
+    ) -> FrameTokens:
+        """Frames for a whole speech [L, A] or [B, L, A] → [B, L]; same seed, same frames, on any device to float rounding.
+
+        `end` [B]: the pose that the last frame is in, in the camera frame of the reference picture; legs follow the feet.
+        """
         audio = audio[None] if audio.dim() == 2 else audio
         people = len(reference.params.transl)
         if len(audio) != people or not audio.shape[1]:
             raise ValueError(f"stage 2: expected audio [{people}, L > 0, A], got {tuple(audio.shape)}")
-        return self.frames(talk_whole(self.generator, self.stage1.body, reference.params, audio, style, seed))
+        return self.frames(talk_whole(self.generator, self.stage1.body, reference.params, audio, style, seed, end))
 
     def frames(self, motion: Motion) -> FrameTokens:
         heard = motion.heard.to(self.appearance.weight.dtype)

@@ -28,14 +28,32 @@ class Motion(TensorGroup):
     heard: Tensor  # [B, T, w]
 
 
+@dataclass(frozen=True)
+class Ending:
+    """The pose that a talk of known length ends in; its mouth is the speech's, its legs follow from the feet."""
+
+    pose: SmplxParams  # [B] in the space of the reference
+    frames: int  # of the talk
+
+
 class Talk:
     """People in rows who begin at their references; row i of a talk draws its chance from `seed` + i."""
 
-    def __init__(self, generator: Generator, body: Body, reference: SmplxParams, style: Tensor | None = None, seed: int = 0):
+    def __init__(
+        self, generator: Generator, body: Body, reference: SmplxParams, style: Tensor | None = None, seed: int = 0,
+        ending: Ending | None = None,
+    ):  # fmt: skip
         self.generator, self.body, self.reference = generator, body, reference.map(lambda x: x.float())
         with torch.no_grad():
             self.still = generator.space.still(self.reference)
-            self.state = generator.begin(self.still, style, seed)
+            end, chunks, self.early = None, 0, 0  # frames made before the first one, so that the last ends a chunk
+            if ending is not None:
+                if len(ending.pose.transl) != len(self.still.raw) or ending.frames < 1:
+                    expected = f"{len(self.still.raw)} poses for a talk of 1 frame or more"
+                    raise ValueError(f"stage 2: expected as its end {expected}, got {len(ending.pose.transl)} for {ending.frames}")
+                end, chunks = generator.space.residual(ending.pose, self.reference, self.still), -(-ending.frames // CHUNK)
+                self.early = CHUNK * chunks - ending.frames
+            self.state = generator.begin(self.still, style, seed, end, chunks)
         self.waiting: Tensor | None = None  # [B, past_frames + …, A] features from `past_frames` before the next frame on
         self.came, self.made = 0, 0  # frames
 
@@ -48,10 +66,11 @@ class Talk:
         if not features.shape[1]:
             return None
         if self.waiting is None:  # before the sound there is its first frame
-            self.waiting = features[:, :1].expand(-1, self.generator.past_frames, -1)
+            self.waiting = features[:, :1].expand(-1, self.generator.past_frames + self.early, -1)
+            self.came = self.early
         self.waiting = torch.cat([self.waiting, features], 1)
         self.came += features.shape[1]
-        return self._make()
+        return self._shown(self._make())
 
     @torch.no_grad()
     def finish(self) -> Motion | None:
@@ -63,7 +82,15 @@ class Talk:
         self.waiting = torch.cat([self.waiting, self.waiting[:, -1:].expand(-1, more, -1)], 1)
         made = self._make()
         assert made is not None
-        return made.map(lambda x: x[:, :left])
+        return self._shown(made.map(lambda x: x[:, :left]))
+
+    def _shown(self, made: Motion | None) -> Motion | None:
+        """Without the early frames."""
+        if made is None or not self.early:
+            return made
+        early, count = self.early, made.heard.shape[1]
+        self.early = max(0, early - count)
+        return made.map(lambda x: x[:, early:]) if count > early else None
 
     def _make(self) -> Motion | None:
         assert self.waiting is not None
@@ -82,10 +109,11 @@ class Talk:
 
 
 def talk_whole(
-    generator: Generator, body: Body, reference: SmplxParams, features: Tensor, style: Tensor | None = None, seed: int = 0
-) -> Motion:
-    """The talk for a whole speech [B, T, A]."""
-    talk = Talk(generator, body, reference, style, seed)
+    generator: Generator, body: Body, reference: SmplxParams, features: Tensor, style: Tensor | None = None, seed: int = 0,
+    end: SmplxParams | None = None,
+) -> Motion:  # fmt: skip
+    """The talk for a whole speech [B, T, A]; `end` [B]: the pose of its last frame."""
+    talk = Talk(generator, body, reference, style, seed, None if end is None else Ending(end, features.shape[1]))
     parts = [part for part in (talk.push(features), talk.finish()) if part is not None]
     if not parts:
         raise ValueError(f"stage 2: expected audio [B, T > 0, A], got {tuple(features.shape)}")

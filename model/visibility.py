@@ -5,6 +5,8 @@ Axes: B batch, N points.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,29 +19,42 @@ FACING_FROM, FACING_TO = 0.1, 0.35  # cosines between which a surface counts as 
 FAR = 1e6
 WHITE = 0.985  # darkest channel of a pixel of the background
 FILL_CELLS = (96, 48, 24, 12)  # cells per side, fine to coarse
+OUTLINE = (0.0, 0.01, 0.03, 0.07, 0.15)  # metres outward at which the background is looked for: clothes and hair end there
 
 
-def picture_places(
+class Sight(NamedTuple):
+    """What a picture can show of each point."""
+
+    places: Tensor  # [B, N, 2] picture coordinates, -1..1
+    facing: Tensor  # [B, N] cosine of the outward normal to the direction of the camera, -1..1
+    inside: Tensor  # [B, N] bool: in the picture and before the camera
+    seen: Tensor  # [B, N] 0..1 how well: inside, turned towards the camera, and no nearer point covers it
+    outline: Tensor  # [B, N, len(OUTLINE), 2] places of the points moved outward
+
+
+def sight(
     means: Tensor,  # [B, N, 3] camera frame, metres
     turns: Tensor,  # [B, N, 4] template → posed, wxyz
     normals: Tensor,  # [N, 3] outward, template space
     focal_over_size: Tensor,  # [B]
     principal: Tensor,  # [B, 2] from the picture's centre, in sides
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Picture coordinates [B, N, 2] in -1..1, how well each point is seen [B, N] 0..1, and its facing [B, N] -1..1.
+) -> Sight:
+    """Where points fall in pictures, and which of them the camera sees."""
 
-    A point is seen when it lies in the picture before the camera, turns towards it, and no nearer point covers it.
-    """
-    depth = means[..., 2].clamp(min=0.05)
-    places = 2 * (means[..., :2] / depth[..., None] * focal_over_size[:, None, None] + principal[:, None])
+    def project(points: Tensor) -> Tensor:  # [B, N, K, 3] → [B, N, K, 2]
+        depth = points[..., 2:].clamp(min=0.05)
+        return 2 * (points[..., :2] / depth * focal_over_size[:, None, None, None] + principal[:, None, None])
+
     normal = apply_matrices(rotation_from_quaternion(turns), normals)
+    outward = project(means[:, :, None] + normal[:, :, None] * means.new_tensor(OUTLINE)[:, None])
+    places, depth = project(means[:, :, None])[:, :, 0], means[..., 2].clamp(min=0.05)
     facing = -(normal * F.normalize(means, dim=-1)).sum(-1)
     inside = (places.abs().amax(-1) < 1) & (means[..., 2] > 0.05)
     nearest = _nearest_depth(places, torch.where(inside, depth, FAR))
     cell_width = 2 / CELLS * depth / (2 * focal_over_size[:, None])
     covered = depth > nearest + DEPTH_SLACK + cell_width
     seen = (inside & ~covered).float() * ((facing - FACING_FROM) / (FACING_TO - FACING_FROM)).clamp(0, 1)
-    return places, seen, facing
+    return Sight(places, facing, inside, seen, outward)
 
 
 def _nearest_depth(places: Tensor, depth: Tensor) -> Tensor:

@@ -9,9 +9,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch.utils.data import get_worker_info
 
@@ -46,6 +44,9 @@ class PackedMasks:
 
 def clip_pictures(mp4: bytes) -> Iterator[Bytes]:
     """The pictures [H, W, 3] RGB of a clip.mp4. Errors: ValueError where it cannot be decoded."""
+    import av  # here: training on scans alone does without it
+    from av.video.reformatter import VideoReformatter
+
     try:
         container: Any = av.open(io.BytesIO(mp4))
         with container:

@@ -12,22 +12,22 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 
 from model.motion_spline import SEED, TAIL
 from model.stage2 import audio_window
 from model.types import Camera, SmplxParams, TensorGroup
 from pipelines.crops import shrink
 from pipelines.people import People, PersonFrames
+from pipelines.view_table import Views, ViewTable, surface_of, views_of
 
 FROM_REFERENCE = 0.3  # share of windows that begin with the reference picture
 INPUTS = 2  # pictures of a stage-1 sample that the network may be given, from the first on
-SURFACE = 2048  # points of a scan's surface in a batch
 VALIDATION_STEP = 1 << 40  # stands for the step in the seed of validation batches
 
 
@@ -47,36 +47,36 @@ class ViewBatch:
 
 @dataclass(frozen=True)
 class DrawnViews:
-    """A `ViewBatch` before it is on its device: pictures as bytes, a quarter of the memory to move."""
+    """A `ViewBatch` before it is on its device."""
 
-    pictures: Tensor  # [B, C, S, S, 4] uint8, colours on white, then alpha
-    cameras: Camera  # [B, C] of the pictures
-    params: SmplxParams  # [B, C] world
-    confidence: Tensor  # [B]
+    views: Views  # [B, C]
     points: Tensor  # [B, SURFACE, 3]
     image_size: int
     render_size: int
 
-    def pin_memory(self) -> DrawnViews:
-        pinned = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for name, value in pinned.items():
-            if isinstance(value, TensorGroup):
-                pinned[name] = value.map(Tensor.pin_memory)
-            elif isinstance(value, Tensor):
-                pinned[name] = value.pin_memory()
-        return DrawnViews(**pinned)
-
     def to(self, device: Any) -> ViewBatch:
-        pictures = self.pictures.to(device, non_blocking=True)
-        cameras, params = self.cameras.to(device, non_blocking=True), self.params.to(device, non_blocking=True)
-        inputs = pictures[:, :INPUTS, ..., :3]
+        views, points = self.views.to(device, non_blocking=True), self.points.to(device, non_blocking=True)
+        inputs, cameras = views.pictures[:, :INPUTS, ..., :3], views.cameras
         images = _shrunk(inputs.flatten(0, 1), self.image_size).movedim(-1, 1).unflatten(0, inputs.shape[:2]).contiguous()
-        views = _shrunk(pictures.flatten(0, 1), self.render_size).unflatten(0, pictures.shape[:2])
+        shown = _shrunk(views.pictures.flatten(0, 1), self.render_size).unflatten(0, views.pictures.shape[:2])
         return ViewBatch(
             images, cameras[:, :INPUTS].resized(self.image_size, self.image_size),
-            views[..., :3].contiguous(), views[..., 3:].contiguous(), cameras.resized(self.render_size, self.render_size), params,
-            self.confidence.to(device, non_blocking=True), self.points.to(device, non_blocking=True),
+            shown[..., :3].contiguous(), shown[..., 3:].contiguous(), cameras.resized(self.render_size, self.render_size),
+            views.params, views.confidence[:, 0], points,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ViewRows:
+    """`DrawnViews` as rows of a table."""
+
+    table: ViewTable
+    rows: Tensor  # [B, C]
+    image_size: int
+    render_size: int
+
+    def to(self, device: Any) -> ViewBatch:
+        return DrawnViews(*self.table.take(self.rows, device), self.image_size, self.render_size).to(device)
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,10 @@ class WindowBatch:
         return WindowBatch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in dataclasses.fields(self)})
 
 
-Batch = TypeVar("Batch", DrawnViews, WindowBatch)
-
-
-def collate(batches: list[Batch]) -> Batch:
+def collate(batches: list[WindowBatch]) -> WindowBatch:
     """Join batches along B."""
 
     def join(values: list[Any]) -> Any:
-        if isinstance(values[0], int):
-            return values[0]
         return type(values[0]).cat(values) if isinstance(values[0], TensorGroup) else torch.cat(values)
 
     names = [f.name for f in dataclasses.fields(batches[0])]
@@ -129,58 +124,41 @@ class Draw:
         return self.seed, self.rank, self.start
 
     def steps(self) -> Iterator[int]:
-        """The steps whose batches this process of a `DataLoader` makes: each in turn, so together they come in order."""
-        worker = get_worker_info()
-        first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        every = itertools.count(self.start) if self.end is None else range(self.start, self.end)
-        return itertools.islice(every, first, None, stride)
+        return iter(itertools.count(self.start) if self.end is None else range(self.start, self.end))
 
     def rng(self, step: int, sample: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, step, self.rank, sample])
 
 
-class ScanViews(IterableDataset[DrawnViews]):
+class ScanViews:
     """Batches of stage 1. `sources` are drawn from in equal shares; empty ones are left out."""
 
     def __init__(self, sources: list[People], draw: Draw, views: int, image_size: int, render_size: int):
         self.sources = [s for s in sources if s]
         if not self.sources:
             raise ValueError("stage 1: expected at least one training sample in scan, idol or talk shards, got none")
-        self.draw, self.views, self.image_size, self.render_size = draw, views, image_size, render_size
+        self.draw, self.views, self.sizes = draw, views, (image_size, render_size)
+        in_memory = all(source.cache is not None for source in self.sources)
+        self.table = ViewTable(self.sources) if in_memory and torch.cuda.is_available() else None
 
-    @property
-    def in_memory(self) -> bool:
-        """Whether batches can be made in several processes, which share the samples."""
-        return all(source.cache is not None for source in self.sources)
-
-    def __iter__(self) -> Iterator[DrawnViews]:
+    def __iter__(self) -> Iterator[DrawnViews | ViewRows]:
         for source in self.sources:
             source.start(*self.draw.words)
         yield from map(self.at, self.draw.steps())
 
-    def at(self, step: int) -> DrawnViews:
-        return collate([self.sample(self.draw.rng(step, i)) for i in range(self.draw.batch)])
+    def at(self, step: int) -> DrawnViews | ViewRows:
+        samples = [self._sample(self.draw.rng(step, i)) for i in range(self.draw.batch)]
+        if self.table is not None:
+            return ViewRows(self.table, torch.stack([self.table.rows(*sample) for sample in samples]), *self.sizes)
+        views = Views.cat([views_of(person)[torch.tensor(rows)][None] for person, rows in samples])
+        return DrawnViews(views, torch.stack([surface_of(person) for person, _ in samples]), *self.sizes)
 
-    def sample(self, rng: np.random.Generator) -> DrawnViews:
+    def _sample(self, rng: np.random.Generator) -> tuple[PersonFrames, list[int]]:
+        """A person and the pictures to show, the first as input; repeated where there are too few."""
         person = self.sources[int(rng.integers(len(self.sources)))].pick(rng)
         first = int(rng.choice(person.inputs.numpy()))
         others = [i for i in rng.permutation(len(person.images)).tolist() if i != first]
-        return view_batch(person, [first, *others[: self.views - 1]], self.views, self.image_size, self.render_size)
-
-
-def view_batch(person: PersonFrames, indices: list[int], views: int, image_size: int, render_size: int) -> DrawnViews:
-    """The pictures `indices` of a person, the first as input; repeated where there are fewer than `views`."""
-    index = torch.tensor((indices * views)[:views])
-    return DrawnViews(
-        person.images[index][None], person.cameras[index].map(lambda x: x[None]), person.params[index].map(lambda x: x[None]),
-        person.confidence[index[:1]], _surface(person)[None], image_size, render_size,
-    )  # fmt: skip
-
-
-def _surface(person: PersonFrames) -> Tensor:  # [SURFACE, 3]
-    if person.points is None:
-        return torch.full((SURFACE, 3), torch.nan)
-    return person.points[torch.linspace(0, len(person.points) - 1, SURFACE).long()]
+        return person, ([first, *others] * self.views)[: self.views]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from pipelines.datasets import Draw
 from pipelines.motion_shards import MotionClip
 
 FROM_REFERENCE = 0.2  # share of windows that begin at their reference after standing still, as a talk does
-FITTED = 150  # clips that constants are fitted to, at most
+FITTED = 100  # clips that constants are fitted to, at most
 NOISY, QUIETEST, LOUDEST = 0.3, -4.0, -1.5  # share of windows with another's sound mixed in; how loud, in natural log
 
 

@@ -20,7 +20,7 @@ from model.rasterize import Render, rasterize
 from model.stage1 import Encoding, Stage1, posed_cloud
 from model.types import Camera, GaussianCloud, SmplxParams
 from pipelines.body import load_body
-from pipelines.datasets import VALIDATION_STEP, Draw, DrawnViews, ScanViews, ViewBatch
+from pipelines.datasets import VALIDATION_STEP, Draw, DrawnViews, ScanViews, ViewBatch, ViewRows
 from pipelines.people import People
 from pipelines.store import Store
 from pipelines.tasks import Task, picture_rows, weighted
@@ -46,7 +46,7 @@ class Stage1Task(Task):
         self.sources = [*stills, people("talks", "train")]
         self.held_out = [people(kind, "test") for kind in ("scans", "idol", "talks")]
 
-    def batches(self, draw: Draw) -> Iterable[DrawnViews]:
+    def batches(self, draw: Draw) -> Iterable[DrawnViews | ViewRows]:
         return self._views(self.sources, draw, self.settings.views)
 
     def _views(self, sources: list[People], draw: Draw, views: int) -> ScanViews:
@@ -74,7 +74,7 @@ class Stage1Task(Task):
         return weighted(losses, self.settings.loss)
 
     @cached_property
-    def _validation(self) -> DrawnViews:
+    def _validation(self) -> DrawnViews | ViewRows:
         sources = [s for s in self.held_out if s] or self.sources
         draw = Draw(self.config.seed, VALIDATION_SAMPLES)
         return self._views(sources, draw, 3).at(VALIDATION_STEP)

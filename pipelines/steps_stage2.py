@@ -21,6 +21,8 @@ from torch import Tensor
 from configs.schema import Config
 from model.audio_encoders import OfflineEncoder
 from model.flow import Drawn, Windows
+from model.geometry import full_precision
+from model.lips import LipOpening
 from model.losses import joint_errors, token_errors, velocity_errors
 from model.metrics_talk import jitter, series_correlation
 from model.motion_space import ROOT, Still
@@ -30,6 +32,7 @@ from model.stage1 import Encoding
 from model.stage2 import FrameTokens, Stage2
 from model.talking import talk_whole
 from model.types import Camera, SmplxParams
+from pipelines.body import body_hash, face_embedding
 from pipelines.checkpoints import load_stage1
 from pipelines.datasets import VALIDATION_STEP, Draw, TalkWindows, WindowBatch, WindowShape
 from pipelines.motion_corpus import DrawnWindows, MotionCorpus, MotionWindows, fit_generator
@@ -39,6 +42,8 @@ from pipelines.steps_stage1 import in_camera, joints_of, picture_losses
 from pipelines.store import Store
 from pipelines.tasks import Task, picture_rows, weighted
 
+OWN_RAMP = 0.2  # share of training in which the share of steps with own draws grows to what is asked for
+LIPS = [0, 17]  # mediapipe's mid upper and mid lower lip
 VALIDATION_SAMPLES, VALIDATION_WINDOWS, VALIDATION_CLIPS, VALIDATION_FRAMES = 3, 64, 8, 250
 
 
@@ -72,6 +77,9 @@ class Stage2Task(Task):
         self.network = Stage2(config.stage2, stage1, self.clips[0].features.shape[1])
         if self.settings.start_from is None:  # else the constants come with the weights
             fit_generator(self.network.generator, self.clips)
+        embedding = face_embedding(stage1.body, body_hash(config))
+        lips = stage1.body.surface(embedding.faces[LIPS], embedding.barycentric[LIPS])
+        self.lips = LipOpening(stage1.body, lips, config.stage2.mouth)
         self.shows_pictures = self.settings.motion_steps < self.settings.steps
         side = max(stage1.config.image.image_size, self.settings.render_size)
         self.people = {s: People(store.shard_source("talks"), s, side) for s in ("train", "test")} if self.shows_pictures else {}
@@ -102,13 +110,17 @@ class Stage2Task(Task):
     def forward(self, batch: Stage2Batch, progress: float) -> dict[str, Tensor]:
         network, weights = self.network, self.settings.loss
         windows = self.corpus.windows(batch.drawn, network.generator, self.offline_audio)
+        share = self.settings.own_share * min(1.0, progress / OWN_RAMP)
         if batch.pictures is None:
-            return weighted(_means(network.learn(windows, self.settings.draws)), weights)
+            drawn = network.learn(windows, self.settings.draws, share)
+            return weighted(_means(drawn) | {"vertices_lips": self._lips(drawn, windows)}, weights)
         seen, reference, true, own = self._seen(batch.pictures)
-        drawn = network.learn(_joined(own, windows), self.settings.draws)
+        windows = Windows.cat([own, windows])
+        drawn = network.learn(windows, self.settings.draws, share)
         count = len(seen.frames)
         frames = network.estimated(reference.params, drawn[:count])
-        losses = _means(drawn) | motion_losses(network, frames.params, true, seen.confidence)
+        losses = _means(drawn) | {"vertices_lips": self._lips(drawn, windows)}
+        losses |= motion_losses(network, frames.params, true, seen.confidence)
         if weights.l1 or weights.ssim or weights.mask:
             render = self._render(reference, frames, seen)
             losses |= picture_losses(render.color, render.alpha, seen.views, seen.alpha)
@@ -116,6 +128,12 @@ class Stage2Task(Task):
             losses["token"] = self._token_loss(reference, frames, seen)
         losses["regulariser"] = frames.appearance.square().mean()
         return weighted(losses, weights)
+
+    def _lips(self, drawn: Drawn, windows: Windows) -> Tensor:
+        """How far the lips' opening is off."""
+        with full_precision(drawn.mouth):
+            errors = self.lips.errors(drawn.mouth.float() + windows.still.mouth[:, None], windows.mouth)
+        return (windows.confidence * errors).mean()
 
     def _seen(self, batch: WindowBatch) -> tuple[WindowBatch, Encoding, SmplxParams, Windows]:
         """Samples with pictures: the reference's encoding [B], the true bodies [B, T] in its camera's frame, and their windows."""
@@ -246,11 +264,6 @@ def _clips(store: Store, split: str, config: Config) -> list[MotionClip]:
     """Of both kinds of shards; InputRejected is not for here: clips at another rate or too short are left out."""
     found = [c for kind in ("motions", "talks") for c in motion_clips(store.shard_source(kind), split)]  # type: ignore[arg-type]
     return [c for c in found if c.fps == config.cut.fps and len(c.confidence) >= config.stage2.window]
-
-
-def _joined(first: Windows, second: Windows) -> Windows:
-    """Windows along B; of the references only what a network reads is kept."""
-    return Windows.cat([first, second])
 
 
 def _means(drawn: Drawn) -> dict[str, Tensor]:

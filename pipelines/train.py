@@ -16,14 +16,13 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from configs.schema import Config, TrainConfig, load_config
 from pipelines.ahead import ahead
@@ -88,7 +87,7 @@ def train(config: Config, store: Store, stage: Stage, say: Callable[[str], None]
     sums: dict[str, Tensor] = {}
     began, count = time.perf_counter(), 0
     draw = Draw(config.seed, settings.batch, rank, start, settings.steps)
-    for step, batch in zip(range(start, settings.steps), _batches(task, draw, settings.workers), strict=True):
+    for step, batch in zip(range(start, settings.steps), ahead(task.batches(draw), depth=2), strict=True):
         rate = learning_rate(step, settings.steps, settings.warmup, settings.learning_rate)
         for group in engine.optimizer.param_groups:
             group["lr"] = rate
@@ -142,18 +141,6 @@ def _start_processes() -> tuple[int, int, torch.device]:
     dist.init_process_group(backend, device_id=device if device.type == "cuda" else None)
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
     return rank, world, device
-
-
-def _batches(task: Task, draw: Draw, workers: int) -> Iterable[Any]:
-    """Batches in the order of steps, made ahead: by processes where samples lie in memory, else by a thread.
-
-    A thread takes turns with the interpreter that launches the kernels, which slows a GPU that small models keep waiting.
-    """
-    batches = task.batches(draw)
-    if workers and getattr(batches, "in_memory", False):
-        pin = torch.cuda.is_available()
-        return DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=pin, multiprocessing_context="fork")  # type: ignore[arg-type]
-    return ahead(batches, depth=2)
 
 
 def _engine(task: Task, settings: TrainConfig, device: torch.device) -> Any:

@@ -48,7 +48,7 @@ class TrainingLog:
         self._write(row, "train")
         parts = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         left = round(seconds * (self.steps - step))
-        text = f"{self.stage} step {step}/{self.steps}  {parts}  {seconds:.2f} s/step  {left // 60}:{left % 60:02d} left"
+        text = f"{self.stage} step {step}/{self.steps}  {parts}  {seconds:.3g} s/step  {left // 60}:{left % 60:02d} left"
         print(text, flush=True)
         self.say(text)
 

@@ -35,7 +35,12 @@ class Render(TensorGroup):
 
     color: Tensor  # [B, C, H, W, D] over the background
     alpha: Tensor  # [B, C, H, W, 1] 0..1
-    depth: Tensor  # [B, C, H, W, 1] expected camera z of what is seen, metres; 0 where alpha is 0
+    weighted_depth: Tensor  # [B, C, H, W, 1] camera z, metres, times alpha
+
+    @property
+    def depth(self) -> Tensor:
+        """Expected camera z of what is seen, metres; 0 where alpha is 0, [B, C, H, W, 1]."""
+        return self.weighted_depth / self.alpha.clamp(min=1e-10)
 
 
 def rasterize(
@@ -61,13 +66,12 @@ def rasterize(
     with torch.autocast(cloud.means.device.type, enabled=False):
         cloud = cloud.to(dtype)
         w2c, intrinsics = cameras.w2c.to(dtype), cameras.intrinsics.to(dtype)
-        color, alpha, depth = _load(name).render(cloud, w2c, intrinsics, width, height, antialiased)
         if background is not None:
             channels = cloud.colors.shape[-1]
             if background.shape[-1] != channels:
                 raise ValueError(f"background: expected {channels} channels, got shape {tuple(background.shape)}")
-            color = color + (1 - alpha) * background.to(color)[..., None, None, :]
-        return Render(color, alpha, depth / alpha.clamp(min=1e-10))
+            background = background.to(cloud.colors).expand(*w2c.shape[:2], channels)
+        return Render(*_load(name).render(cloud, w2c, intrinsics, width, height, antialiased, background))
 
 
 def choose_backend(name: str, device: torch.device | str) -> str:

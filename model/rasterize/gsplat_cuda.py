@@ -15,8 +15,9 @@ def render(
     width: int,
     height: int,
     antialiased: bool,
+    background: Tensor | None,  # [B, C, D]; none: black
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour [B, C, H, W, D] on black, alpha [B, C, H, W, 1], alpha-weighted depth [B, C, H, W, 1]."""
+    """Colour [B, C, H, W, D], alpha [B, C, H, W, 1], alpha-weighted depth [B, C, H, W, 1]."""
     from gsplat import rasterization  # compiles its kernels when first imported
 
     picture, alpha, _ = rasterization(
@@ -31,6 +32,7 @@ def render(
         height,
         near_plane=NEAR,
         eps2d=BLUR,
+        backgrounds=None if background is None else background.contiguous(),
         packed=False,  # packed costs a synchronisation and has no batches of scenes
         render_mode="RGB+D",
         rasterize_mode="antialiased" if antialiased else "classic",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from model.rasterize.background import over
 from model.types import GaussianCloud
 
 FAR, NEAR = 100.0, 0.01  # of the projection matrix; its z decides nothing
@@ -21,8 +22,9 @@ def render(
     width: int,
     height: int,
     antialiased: bool,
+    background: Tensor | None,  # [B, C, D]; none: black
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour [B, C, H, W, D] on black, alpha [B, C, H, W, 1], alpha-weighted depth [B, C, H, W, 1]."""
+    """Colour [B, C, H, W, D], alpha [B, C, H, W, 1], alpha-weighted depth [B, C, H, W, 1]."""
     scenes, views = w2c.shape[:2]
     pictures = []
     for b in range(scenes):
@@ -31,7 +33,8 @@ def render(
                 _render_view(cloud[b], w2c[b, c].detach(), intrinsics[b, c].detach(), width, height, antialiased)
             )
     picture = torch.stack(pictures).reshape(scenes, views, height, width, -1)
-    return picture[..., :-2], picture[..., -2:-1], picture[..., -1:]
+    alpha = picture[..., -2:-1]
+    return over(picture[..., :-2], alpha, background), alpha, picture[..., -1:]
 
 
 def _render_view(

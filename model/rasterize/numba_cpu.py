@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from model.rasterize import numba_composite, numba_projection
+from model.rasterize.background import over
 from model.rasterize.numba_projection import DEPTH, SPLAT, TILE
 from model.types import GaussianCloud
 
@@ -30,15 +31,17 @@ def render(
     width: int,
     height: int,
     antialiased: bool,
+    background: Tensor | None,  # [B, C, D]; none: black
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour [B, C, H, W, D] on black, alpha [B, C, H, W, 1], alpha-weighted depth [B, C, H, W, 1]."""
+    """Colour [B, C, H, W, D], alpha [B, C, H, W, 1], alpha-weighted depth [B, C, H, W, 1]."""
     if torch.is_grad_enabled() and (w2c.requires_grad or intrinsics.requires_grad):
         raise ValueError("rasterize: numba gives no gradient of cameras; detach them or choose 'torch'")
     scenes, views = w2c.shape[:2]
     fields = (cloud.means, cloud.rotations, cloud.scales, cloud.opacities, cloud.colors)
     color, alpha, depth = _Rasterize.apply(*fields, w2c, intrinsics, width, height, antialiased)
     lead = (scenes, views, height, width)
-    return color.reshape(*lead, -1), alpha.reshape(*lead, 1), depth.reshape(*lead, 1)
+    alpha = alpha.reshape(*lead, 1)
+    return over(color.reshape(*lead, -1), alpha, background), alpha, depth.reshape(*lead, 1)
 
 
 class _Rasterize(torch.autograd.Function):

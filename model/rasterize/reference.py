@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.rasterize.background import over
 from model.types import GaussianCloud
 
 # the numba kernels compile these in and are cached by their own files' times: after a change here, save those anew
@@ -43,8 +44,9 @@ def render(
     width: int,
     height: int,
     antialiased: bool,
+    background: Tensor | None,  # [B, C, D]; none: black
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour [B, C, H, W, D] on black, alpha [B, C, H, W, 1], alpha-weighted depth [B, C, H, W, 1]."""
+    """Colour [B, C, H, W, D], alpha [B, C, H, W, 1], alpha-weighted depth [B, C, H, W, 1]."""
     scenes, views = w2c.shape[:2]
     pictures = []
     for b in range(scenes):
@@ -52,7 +54,8 @@ def render(
             splats = project(cloud[b], w2c[b, c], intrinsics[b, c], width, height, antialiased)
             pictures.append(_composite(splats, cloud.colors[b], width, height))
     picture = torch.stack(pictures).reshape(scenes, views, height, width, -1)
-    return picture[..., :-2], picture[..., -2:-1], picture[..., -1:]
+    alpha = picture[..., -2:-1]
+    return over(picture[..., :-2], alpha, background), alpha, picture[..., -1:]
 
 
 def project(

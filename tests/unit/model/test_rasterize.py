@@ -328,7 +328,7 @@ def test_inria_adapter_speaks_its_conventions(monkeypatch):
     from model.rasterize import inria
 
     cloud, camera = make_cloud(1, 6, 4), make_cameras(1, 2)
-    color, alpha, depth = inria.render(cloud, camera.w2c, camera.intrinsics, 40, 36, False)
+    color, alpha, depth = inria.render(cloud, camera.w2c, camera.intrinsics, 40, 36, False, None)
     for view in range(2):
         pixels, z = camera[0, view].project(cloud.means[0])
         for n in range(6):
@@ -337,4 +337,4 @@ def test_inria_adapter_speaks_its_conventions(monkeypatch):
             assert torch.allclose(color[0, view, y, x], cloud.opacities[0, n] * cloud.colors[0, n], rtol=1e-4)
             assert depth[0, view, y, x, 0].item() == pytest.approx((cloud.opacities[0, n] * z[n]).item(), rel=1e-4)
     with pytest.raises(ValueError, match="antialiasing"):
-        inria.render(cloud, camera.w2c, camera.intrinsics, 40, 36, True)
+        inria.render(cloud, camera.w2c, camera.intrinsics, 40, 36, True, None)

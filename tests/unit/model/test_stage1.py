@@ -1,3 +1,6 @@
+import copy
+from dataclasses import replace
+
 import pytest
 import roma
 import torch
@@ -7,6 +10,7 @@ from model.geometry import rotation_from_quaternion
 from model.smplx_tokens import DUTIES, SmplxDecoder
 from model.stage1 import FEATURES, PICTURE, Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
+from model.visibility import OUTLINE
 
 SIZE, COUNT = 64, 768
 CONFIG = Stage1Config(
@@ -236,6 +240,34 @@ def test_a_limb_beside_its_place_takes_no_colour_from_the_background(network, bo
     assert pixels[hands, -1].max() == 0
     blue = torch.tensor([0.0, 0.0, 1.0]).expand(COUNT, 3)
     torch.testing.assert_close(pixels[:, -PICTURE:-1], blue, atol=0.02, rtol=0)
+
+
+def test_anchors_know_how_far_outward_the_background_begins(network, body):
+    """Flanks before a dark strip wider than the trunk: the outline is empty beyond the strip's edge only."""
+    params, metre = upright(body, depth=1.7), 110 / 1.7  # pixels
+    across = camera().project(network.anchors.posed(None, params)[0])[0][0, :, 0]
+    normal = network.anchors.frames[:, 0, 2]
+    flanks = (normal.abs() > 0.97) & torch.from_numpy(network.anchors.region == "trunk_and_arms")
+    image = torch.ones(1, 3, SIZE, SIZE)
+    left, right = int(across[flanks].min() - 0.09 * metre), int(across[flanks].max() + 0.09 * metre) + 1
+    image[..., left:right] = 0.2
+    outline = network.encode(image, camera(), params).pixels[0, flanks, -PICTURE - len(OUTLINE) : -PICTURE]
+    gap = torch.where(normal > 0, right - across, across - left)[flanks, None] / metre - torch.tensor(OUTLINE)
+    assert (gap < -0.04).sum() > 3
+    assert outline[gap > 0.04].max() < 0.1
+    assert outline[gap < -0.04].min() > 0.9
+
+
+def test_colours_are_read_where_gaussians_have_moved_to(network, body):
+    """Every Gaussian is sent 8 cm to the side; a picture of two halves then colours them by their new places."""
+    params, image = upright(body), torch.zeros(1, 3, SIZE, SIZE)
+    image[:, 0, :, : SIZE // 2], image[:, 2, :, SIZE // 2 :] = 1, 1
+    moved = copy.deepcopy(network)
+    means = network.anchors.points.rest[None] + torch.tensor([0.08, 0, 0])
+    moved.gaussians = lambda features: replace(network.gaussians(features), means=means)
+    before, after = (n.encode(image, camera(), params).pixels[0, :, -PICTURE:] for n in (network, moved))
+    width = lambda p: ((p[:, 3] > 0.9) & (p[:, 2] > 0.9)).sum() / (p[:, 3] > 0.9).sum()  # noqa: E731
+    assert abs(width(after) - width(before)) > 0.1
 
 
 def test_a_nearer_limb_hides_what_is_behind(network, body):

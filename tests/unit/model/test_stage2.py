@@ -1,13 +1,16 @@
+import copy
 import math
 
 import pytest
 import roma
 import torch
 
-from configs.schema import ImageEncoderConfig, Stage1Config, Stage2Config
+from configs.schema import Config, ImageEncoderConfig, Stage1Config, Stage2Config
 from model.feet import plant_feet
 from model.flow import Generator, Windows
+from model.flow_pasts import follow, partly_own
 from model.geometry import geodesic_angle
+from model.lips import LipOpening
 from model.motion import MOTION, ROOT_LIMIT, TRANSLATION_LIMIT, motion_vector, params_from_motion
 from model.motion_space import MotionSpace
 from model.motion_spline import CHUNK, NEW, PAST, SEED, SPAN, TAIL, Surprises, chunked, knot_matrix, spline_matrix
@@ -15,6 +18,7 @@ from model.stage1 import Stage1
 from model.stage2 import Stage2, audio_window
 from model.talking import Motion, Talk, talk_whole
 from model.types import Camera, SmplxParams
+from pipelines.body import body_hash, face_embedding
 
 SIZE, AUDIO = 64, 6
 STAGE1 = Stage1Config(
@@ -414,3 +418,89 @@ def test_a_few_steps_learn_a_jaw_that_follows_the_sound(moving):
         windows = jaws(99)
         both = torch.stack([generator.learn(windows, 1).mouth[..., 0].flatten(), windows.mouth[..., 0].flatten()])
     assert torch.corrcoef(both)[0, 1] > 0.6
+
+
+# end poses, pasts that are off, lips
+
+
+@pytest.mark.parametrize("length", [5, 24, 61])
+def test_a_talk_ends_in_the_pose_that_is_given(moving, reference, length):
+    wanted = smooth_clip(40, seed=9)[[10, 30]]
+    pose = reference.params.full_pose.clone()
+    pose[:, 3:22] += 0.3 * wanted.full_pose[:, 3:22]
+    pose[:, 0] += 0.05
+    end = SmplxParams.from_pose(pose, reference.params.betas, reference.params.expression, reference.params.transl + 0.02)
+    audio = torch.randn(2, length, AUDIO)
+    free, led = moving.generate(reference, audio, seed=1), moving.generate(reference, audio, seed=1, end=end)
+    told = [0, 3, 6, 9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21]
+    away = lambda made: geodesic_angle(turns(made.params)[:, -1], turns(end))[:, told].mean()  # noqa: E731
+    assert away(led) < 0.03
+    assert away(led) < 0.5 * away(free)
+    assert led.params.transl.shape[1] == length
+
+
+def test_an_end_pose_for_other_people_is_refused(moving, reference):
+    with pytest.raises(ValueError, match="expected as its end 2 poses for a talk of 1 frame or more, got 1 for 16"):
+        moving.generate(reference, torch.randn(2, 16, AUDIO), end=reference.params[:1])
+
+
+def test_motion_goes_on_from_a_past_that_is_off_without_a_kink_and_comes_back():
+    along = torch.arange(PAST, dtype=torch.float32)[:, None]
+    gap = (0.3 + 0.05 * along)[None, None]  # off more and more
+    after = follow(gap)[0, 0]
+    path = torch.cat([gap[0, 0], after])[:, 0]
+    assert path.diff().diff().abs().max() < 0.12
+    assert path[-1] < path[PAST]
+    later = follow(path[-PAST:].reshape(1, 1, PAST, 1))
+    for _ in range(6):
+        path = torch.cat([path, later.flatten()])
+        later = follow(path[-PAST:].reshape(1, 1, PAST, 1))
+    assert path[-1].abs() < 0.06
+
+
+def test_own_draws_near_the_truth_are_its_own_and_the_nearer_the_more_is_told(moving):
+    generator = moving.generator
+    windows = windows_of(moving, batch=8)
+    knots = generator.knot_matrix @ (windows.motion - windows.origin[:, None])
+    past, new = chunked(knots[:, 3 : 3 + PAST + NEW * (CONFIG.window // CHUNK)])
+    context = torch.randn(*new.shape[:2], CONFIG.width)
+    still = lambda x, *_: torch.zeros_like(x)  # noqa: E731
+    torch.manual_seed(0)
+    drawn = partly_own(generator.flow, generator.surprises, context, past, new)
+    kept = partly_own(still, generator.surprises, context, past, new)
+    assert drawn.shape == new.shape
+    assert (drawn - kept).abs().max() > 1e-3
+    spread = (kept - new)[..., 6:20].std()
+    fresh = generator.surprises.colour(torch.randn_like(new), past)
+    assert 1e-4 < spread < 0.8 * (fresh - new)[..., 6:20].std()
+
+
+def test_learning_from_own_draws_leaves_every_weight_its_gradient_in_half_precision(moving):
+    torch.manual_seed(0)
+    generator, windows = copy.deepcopy(moving.generator), windows_of(moving)
+    for block in generator.flow.blocks:
+        torch.nn.init.normal_(block["turn"].weight, std=0.1)  # zero at first: then contexts do not matter
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = generator.learn(windows, 2, own=1.0).losses
+        sum(x.mean() for x in losses.values()).backward()
+    for name, parameter in generator.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0 or name.startswith(("style_in", "no_style", "silent", "ending")), name
+
+
+def test_lips_weigh_most_where_they_meet(body_of, moving):
+    config = Config()
+    embedding = face_embedding(body_of, body_hash(config))
+    lips = LipOpening(body_of, body_of.surface(embedding.faces[[0, 17]], embedding.barycentric[[0, 17]]), CONFIG.mouth)
+    assert 0.015 < lips.rest < 0.02
+    mouth = torch.zeros(1, 2, moving.generator.space.mouth_channels)
+    mouth[0, 1, 0] = 0.2  # radians of the jaw
+    assert lips(mouth)[0, 1] > lips.rest + 0.003
+    pressed = torch.zeros(1, 1, mouth.shape[-1])
+    pressed[..., 3:] = max(
+        (torch.eye(mouth.shape[-1] - 3) * 2).unbind(), key=lambda c: -float(lips(torch.cat([torch.zeros(3), c])[None, None]))
+    )
+    assert lips(pressed) < lips.rest - 0.003
+    opened = pressed + 0.05 * torch.eye(mouth.shape[-1])[0]
+    wrong = lips.errors(opened, pressed) / lips.errors(mouth[:, 1:] + 0.05 * torch.eye(mouth.shape[-1])[0], mouth[:, 1:])
+    assert wrong > 3

@@ -18,6 +18,7 @@ from pipelines.shard_folder import sha256
 from pipelines.shards import Sample, pack, write_scan_shards, write_talk_shards
 from pipelines.splits import settle_splits, split_of
 from pipelines.store import InputRejected, Store, hash_file
+from pipelines.view_table import ViewTable
 
 SPEAKERS, FRAMES = ("speaker15", "speaker18"), 24  # of the tiny corpus
 
@@ -239,7 +240,7 @@ def test_batches_follow_from_seed_step_and_process(corpus):
     make = lambda **k: ScanViews(people, Draw(**{"seed": 1, "batch": 2, **k}), 3, 48, 32)  # noqa: E731
     stream = iter(make())
     first, second = next(stream).to("cpu"), next(stream)
-    torch.testing.assert_close(next(iter(make(start=1))).pictures, second.pictures, msg="a run resumed at step 1 sees step 1")
+    torch.testing.assert_close(next(iter(make(start=1))).views.pictures, second.views.pictures, msg="a run resumed at step 1 sees step 1")
     assert not torch.equal(first.views, make(rank=1).at(0).to("cpu").views)
     assert first.images.shape == (2, 2, 3, 48, 48)
     assert first.views.shape == (2, 3, 32, 32, 3)
@@ -248,14 +249,18 @@ def test_batches_follow_from_seed_step_and_process(corpus):
     torch.testing.assert_close(small.movedim(1, -1), first.views[:, 0], atol=1e-5, rtol=0, msg="first target is the input")
 
 
-def test_processes_make_the_batches_that_one_would(corpus):
+def test_a_table_of_pictures_gives_what_samples_would(corpus):
     _, store = corpus
-    views = ScanViews([People(store.shards("scans"), "train", 48)], Draw(1, 2, end=5), 3, 48, 32)
-    assert views.in_memory
-    loader = torch.utils.data.DataLoader(views, batch_size=None, num_workers=2, multiprocessing_context="fork")
-    for step, batch in enumerate(loader):
-        torch.testing.assert_close(batch.pictures, views.at(step).pictures)
-    assert step == 4
+    views = ScanViews([People(store.shards(k), "train", 48) for k in ("scans", "talks")], Draw(1, 4), 3, 48, 32)
+    one_by_one = views.at(3).to("cpu")
+    views.table = ViewTable(views.sources)
+    for name, value in vars(views.at(3).to("cpu")).items():
+        other = getattr(one_by_one, name)
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(value, other, equal_nan=True, msg=name)
+        else:
+            for part, tensor in vars(value).items():
+                torch.testing.assert_close(tensor, getattr(other, part), msg=f"{name}.{part}")
 
 
 def test_windows_carry_audio_round_every_frame(corpus):
