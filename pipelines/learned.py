@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from configs.schema import Config
 from pipelines.checkpoints import from_project, read_about, weights_file
 from pipelines.store import Store
 
@@ -17,10 +17,9 @@ def learned(store: Store) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     stage2 = _trained(weights_file(store, "stage2"))
     if stage2 is not None:
-        config = Config.model_validate(stage2["config"])
-        training = config.stage2_training
-        windows = stage2["step"] * training.batch * stage2["processes"] * training.windows
-        seen = windows * config.stage2.window / float(config.cut.fps) / 3600
+        config, training = stage2["config"], stage2["config"]["stage2_training"]  # as written then: settings may have changed
+        windows = stage2["step"] * training["batch"] * stage2["processes"] * training["windows"]
+        seen = windows * config["stage2"]["window"] / float(Fraction(str(config["cut"]["fps"]))) / 3600
         found[NAMES["end_to_end"]] = {"data": _data(stage2), "steps": f"{stage2['step']:,}", "seen": f"{seen:,.0f} h of motion"}
     record = store.read_record("baseline_motion", "all")
     facts = record.facts.get("learned_from") if record is not None else None
@@ -29,8 +28,8 @@ def learned(store: Store) -> dict[str, dict[str, str]]:
         found[NAMES["two_stage"]] = {"data": data, "steps": f"{facts['steps']:,}", "seen": f"{facts['hours_seen']:,.0f} h of motion"}
     stage1 = _trained(weights_file(store, "stage1"))
     if stage1 is not None:
-        training1 = Config.model_validate(stage1["config"]).stage1_training
-        pictures = stage1["step"] * training1.batch * stage1["processes"] * training1.views
+        training = stage1["config"]["stage1_training"]
+        pictures = stage1["step"] * training["batch"] * stage1["processes"] * training["views"]
         found[NAMES["stage1"]] = {"data": _data(stage1), "steps": f"{stage1['step']:,}", "seen": f"{pictures:,} pictures"}
     return found
 
