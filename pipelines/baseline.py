@@ -23,7 +23,7 @@ from model.motion import params_from_motion
 from model.stage1 import Stage1
 from model.types import GaussianCloud, SmplxParams
 from pipelines import media
-from pipelines.baseline_accumulation import ROWS, fitted_avatar, placed, unplaced
+from pipelines.baseline_accumulation import ROWS, fitted_avatar
 from pipelines.baseline_checkouts import Checkout, Home, at_rate, emage_motion, lhm_pictures
 from pipelines.baseline_training import data_version, learned_from, load_network, save_network, training_clips
 from pipelines.baseline_training import train as train
@@ -38,6 +38,7 @@ from pipelines.held_out import REFERENCE, HeldOutClip, Performance, held_out_cli
 from pipelines.manifests import read_manifest
 from pipelines.media import Picture
 from pipelines.motions import iterate_motions
+from pipelines.placing import placed, unplaced
 from pipelines.progress import progress
 from pipelines.provenance import provenance
 from pipelines.scoring import DEFINITIONS, TRUTH, score

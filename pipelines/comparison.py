@@ -141,9 +141,10 @@ def reading(found: Comparison) -> list[str]:
         )
     floor, frozen = value("oracle_draw", "fgd"), value("frozen", "fgd")
     if floor is not None and frozen is not None:
+        told = "Read both systems between those two." if frozen > floor else "On so few clips it cannot tell motion from none."
         lines.append(
             f"Fréchet distances are against bodies fitted to videos, with the fit's own noise: the oracle draw's {floor:.3g} is what true "
-            f"motion scores on so few clips, a frozen pose {frozen:.3g}. Read both systems between those two."
+            f"motion scores on these clips, a frozen pose {frozen:.3g}. {told}"
         )
     lines.append(
         "Mouths are judged by mouth_r_gain: correlation with the speech less that with somebody else's. A mouth that only follows "

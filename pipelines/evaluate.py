@@ -23,7 +23,6 @@ from model.rasterize import rasterize
 from model.stage1 import Encoding, Stage1
 from model.types import Camera, SmplxParams
 from pipelines import media
-from pipelines.baseline_accumulation import placed, unplaced
 from pipelines.baseline_training import training_clips
 from pipelines.checkpoints import load_stage1, load_stage2, weights_file
 from pipelines.crops import shrink
@@ -32,6 +31,7 @@ from pipelines.held_out import HeldOutClip, Performance, flicker, held_out_clips
 from pipelines.manifests import read_manifest
 from pipelines.nearest import nearest_stretches
 from pipelines.people import PersonFrames, iterate_people
+from pipelines.placing import placed, unplaced
 from pipelines.progress import progress
 from pipelines.provenance import provenance
 from pipelines.scoring import DEFINITIONS, TRUTH, picture_scores, score

@@ -98,7 +98,7 @@ def held_out_clips(config: Config, store: Store, stage1: Stage1) -> list[HeldOut
             encoding = stage1.encode(image, person.cameras[REFERENCE : REFERENCE + 1].resized(size, size), body)
         encoding = replace(encoding, params=body or encoding.params)
         start = float(json.loads(motion.sample["clip.json"]).get("start", 0))
-        second, phones = truth_of(config, stage1.body, motion, start, count)
+        second, phones = truth_of(config, stage1.body, motion, start, truth)
         clips.append(HeldOutClip(
             motion.id, motion.name, motion.group, encoding, Camera(torch.eye(4), camera.intrinsics, camera.size), truth,
             motion.features[:count], motion.audio[: round(count * SAMPLE_RATE / motion.fit.fps)], motion.fit.fps, frames,

@@ -9,9 +9,10 @@ from configs import Config
 from model.audio_to_motion import AudioToMotion
 from model.motion import MOTION, motion_vector, params_from_motion
 from model.types import SMPLX_SHAPES, SmplxParams
-from pipelines.baseline import placed, train
+from pipelines.baseline import train
 from pipelines.baseline_training import learned_from, load_network, save_network
 from pipelines.motion_shards import MotionClip
+from pipelines.placing import placed
 from pipelines.store import InputRejected
 
 
