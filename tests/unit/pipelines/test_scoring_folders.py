@@ -140,6 +140,26 @@ def test_missing_sound_and_clips_leave_the_rest(folders, scored, tmp_path):
     assert result["rows"]["got"]["mpjpe_mm"] == {"value": 0, "low": None, "high": None, "clips": 1}
 
 
+def test_expressions_of_10_50_and_100_are_scored_alike(folders, scored, tmp_path):
+    sides = [tmp_path / str(count) for count in (10, 50, 100)]
+    for side in sides:
+        side.mkdir()
+        arrays = dict(np.load(folders / "truth" / f"{NAMES[0]}.npz"))
+        np.savez(side / f"{NAMES[0]}.npz", **{**arrays, "expressions": arrays["expressions"][:, : int(side.name)]})
+    fitted = folders / "out" / "autoencoder.safetensors"
+    rows = evaluate_folders(Config(), [folders / "truth", *sides], autoencoder=fitted, reference_rows=False)["rows"]
+    assert [rows[side.name]["face_mse"]["value"] for side in sides] == [0, 0, 0]
+    assert rows["10"]["mouth_r"] == rows["100"]["mouth_r"]
+
+
+def test_sound_that_cannot_be_read_is_told(folders, scored, tmp_path):
+    (tmp_path / f"{NAMES[0]}.npz").write_bytes((folders / "truth" / f"{NAMES[0]}.npz").read_bytes())
+    (tmp_path / f"{NAMES[0]}.wav").write_bytes(b"RIFF nothing")
+    with pytest.raises(InputRejected, match=r"wav: expected sound") as caught:
+        evaluate_folders(Config(), [tmp_path], autoencoder=folders / "out" / "autoencoder.safetensors")
+    assert "\n" not in str(caught.value)
+
+
 def test_bad_folders_get_one_clear_line(folders, scored, tmp_path):
     def refused(words, *sides):
         with pytest.raises(InputRejected, match=words):
