@@ -40,6 +40,7 @@ from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, 
 
 CODE_VERSION = "3"  # 2: figures as `speech-avatar evaluate` has them; 3: begins at the fitted body, an oracle draw is drawn
 NEAREST_AMONG = 400  # training clips
+SHOWN = 4  # held-out subjects in the preview
 VIEWS = 6  # views of a held-out subject that are compared, the reference among them
 STAGE1_DEFINITIONS = {
     "psnr": "PSNR inside the person's box, views not shown, dB ↑",
@@ -74,7 +75,7 @@ def evaluate_stage1(config: Config, store: Store) -> Record:
         table = {name: _figures(values) for name, values in rows.items()}
         with writing(target) as folder:
             folder.mkdir()
-            Image.fromarray(np.concatenate(pictures)).save(folder / "preview.png")
+            Image.fromarray(np.concatenate(pictures[:SHOWN])).save(folder / "preview.png")
             about = {"rows": table, "definitions": STAGE1_DEFINITIONS, "subjects": len(people), "provenance": provenance(config, store)}
             write_json(folder / "metrics.json", about)
         means = {name: figure["value"] for name, figure in table["stage1"].items()}

@@ -34,12 +34,14 @@ PARTS = {
     "end_to_end": ("end to end", "end to end", COLOURS["end_to_end"]),
 }  # fmt: skip
 ABOUT = {
-    "psnr_gain": "PSNR inside the person's box, end to end less two-stage, dB; above 0 is better",
+    "psnr_gain": "PSNR inside the person's box, end to end less two-stage, dB; above 0 is nearer to this one performance (it rewards "
+    "moving less: see how to read)",
     "mouth_gain": "correlation of mouth and speech beyond that with wrong speech, end to end less two-stage; above 0 is better",
     "fgd_ratio": "Fréchet distance of motion, end to end over two-stage; below 1 is better",
 }
 FEW = 5  # speakers under which the page says how little intervals tell
 LINEAGE = ("run", "checkpoint", "data", "commit")
+CLIP = "__"  # between a talk's and a clip's id in file names
 
 
 def comparison(config: Config, store: Store) -> Record:
@@ -124,7 +126,9 @@ def _page(
         {"name": n, "value": shown_value(n, i), "range": _range(i), "says": verdict(n, i) + few, "about": ABOUT[n]}
         for n, i in found.headline().items()
     ]
-    films = [film(folder / f"side_by_side_{i}.mp4", f"{clip}: truth, two-stage, end to end") for i, clip in enumerate(clips)]
+    films = [
+        film(folder / f"side_by_side_{i}.mp4", f"{clip.split(CLIP)[-1]}: truth, two-stage, end to end") for i, clip in enumerate(clips)
+    ]
     speaking = [film(p, f"{p.name}: a held-out person's picture, another's speech") for p in sorted(store.speaking.glob("*.mp4"))]
     source = {n: lineage(about) for n, about in found.provenance.items()}
     both = lineage({**found.provenance["baseline"], **found.provenance["stage2"]})
