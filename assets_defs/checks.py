@@ -96,9 +96,11 @@ OF_A_TALK: dict[str, list[tuple[str, bool, Callable[[Store, str], AssetCheckResu
 
 @asset_check(asset=talk_shards, blocking=True)
 def talk_shards_have_clips(settings: Settings) -> AssetCheckResult:
-    """At least one clip to train on, and one that is held out, unless `shards.held_out` is 0."""
+    """At least one clip to train on (motion shards hold such too), and one that is held out, unless `shards.held_out` is 0."""
     config, store = settings.load()
-    return _has_samples(store.shards("talks"), config.shards.held_out)
+    motions = store.shards("motions")
+    others = len(_manifest(motions)["splits"]["train"]) if (motions / "manifest.json").is_file() else 0
+    return _has_samples(store.shards("talks"), config.shards.held_out, others)
 
 
 @asset_check(asset=talk_shards, blocking=True)
@@ -239,9 +241,10 @@ def frame_counts(folder: Path) -> Iterator[tuple[str, str, int]]:
             yield shard, name, int(npz["shape"][0]) if kind == "mask.npz" else len(npz[arrays[kind]])
 
 
-def _has_samples(folder: Path, held_out: float) -> AssetCheckResult:
+def _has_samples(folder: Path, held_out: float, others: int = 0) -> AssetCheckResult:
+    """`others`: samples to train on that lie elsewhere."""
     splits = _manifest(folder)["splits"]
-    train, test = len(splits["train"]), len(splits["test"])
+    train, test = len(splits["train"]) + others, len(splits["test"])
     good = train > 0 and (test > 0 or held_out == 0)
     told = "none is held out: add speakers or subjects, or set shards.held_out to 0 to train without evaluation"
     return AssetCheckResult(passed=good, description=told if train and not good else None, metadata={"train": train, "test": test})

@@ -29,6 +29,7 @@ from model.audio_encoders import SAMPLE_RATE, make_audio_encoder
 from model.body import Body
 from model.types import SmplxParams
 from pipelines.checkpoints import load_stage2
+from pipelines.nearest import nearest_stretches
 from pipelines.store import Store
 from samples.builders.people import embedded_body
 
@@ -66,14 +67,11 @@ def control_rows(clips: list[Clip], corpus: list[Clip]) -> dict[str, list[SmplxP
     return rows
 
 
-def nearest(clip: Clip, corpus: list[Clip], stride: int = 10) -> SmplxParams:
-    """The training motion whose sound is most like the clip's: least squared difference of features, frame by frame."""
-    wanted, count = clip.features, len(clip.features)
-    at = lambda other, start: np.arange(start, start + count) % len(other.features)  # noqa: E731
-    places = [(other, at(other, start)) for other in corpus for start in range(0, len(other.features), stride)]
-    gaps = [float(np.square(other.features[rows] - wanted).mean()) for other, rows in places]
-    other, rows = places[int(np.argmin(gaps))]
-    return other.truth[torch.from_numpy(rows)]
+def nearest(clip: Clip, corpus: list[Clip]) -> SmplxParams:
+    """The training motion whose sound is most like the clip's (pipelines/nearest.py)."""
+    place = nearest_stretches({clip.name: clip.features}, {c.name: c.features for c in corpus})[clip.name]
+    other = next(c for c in corpus if c.name == place.clip)
+    return other.truth[torch.from_numpy(place.frames(len(clip.features), len(other.features)))]
 
 
 def idle_and_draws(generator: Any, body: Body, clips: list[Clip], truth_speed: float, fps: float, encoder: Any) -> list[Figure]:

@@ -176,7 +176,7 @@ class LossConfig(Section):
 
 class TrainConfig(Section):
     start_from: str | None = Field(None, description="weights file whose values training begins with; none: random ones")
-    steps: int = Field(400, description="optimiser steps", ge=1)
+    steps: int = Field(400, description="optimiser steps; 0: the weights of start_from as they are", ge=0)
     batch: int = Field(2, description="samples per process and step")
     views: int = Field(2, description="pictures rendered per sample: the input view and novel ones (stage 1)")
     render_size: int = Field(128, description="side of the rendered pictures, pixels")
@@ -218,6 +218,7 @@ class BaselineConfig(Section):
     lhm_model: str = Field("LHM-500M", description="name that inference.sh is called with")
     time_limit: float = Field(7200.0, description="longest that one command of a check-out may run, seconds", gt=0)
     avatar_steps: int = Field(120, description="optimiser steps that fit an avatar to each evaluated clip: the ceiling in the table of what each stage loses", ge=1)
+    weights: str | None = Field(None, description="weights of the audio-to-motion network, used as they are (pipelines.baseline_training writes them); none: it is trained here")
     codes: int = Field(128, description="codes of a codebook; each body part has two (own motion)", ge=2)
     steps: int = Field(300, description="optimiser steps of the audio-to-motion network")
     width: int = Field(128, description="channels of the audio-to-motion network")

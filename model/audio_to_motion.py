@@ -99,12 +99,13 @@ class AudioToMotion(nn.Module):
             true = self.motion.codes(vectors)
         batch = len(true)
         # half of the windows hide what comes after a moment, as when speaking; half a share at random, by MaskGIT's cosine
-        times = torch.arange(true.shape[1])[:, None]
-        after = times >= torch.randint(true.shape[1], (batch, 1, 1))
-        scattered = torch.rand(true.shape) < torch.cos(torch.rand(batch, 1, 1) * math.pi / 2)
-        hidden = torch.where(torch.rand(batch, 1, 1) < 0.5, after, scattered)
+        chance = lambda *shape: torch.rand(*shape, device=true.device)  # noqa: E731
+        times = torch.arange(true.shape[1], device=true.device)[:, None]
+        after = times >= torch.randint(true.shape[1], (batch, 1, 1), device=true.device)
+        scattered = chance(*true.shape) < torch.cos(chance(batch, 1, 1) * math.pi / 2)
+        hidden = torch.where(chance(batch, 1, 1) < 0.5, after, scattered)
         hidden[..., FACE] = True  # the face is told by the speech alone
-        deaf = torch.rand(batch, 1, 1) < DEAF
+        deaf = chance(batch, 1, 1) < DEAF
         logits = self(audio * ~deaf, true.masked_fill(hidden, self.count), style)
         entropy = F.cross_entropy(logits[hidden], true[hidden], label_smoothing=0.05)
         coarse, wanted = self.motion["face"].decode(self._expected_face(logits)), self.motion.split(vectors)["face"]

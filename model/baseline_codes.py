@@ -25,7 +25,7 @@ COMPONENTS = 32  # D
 LEVELS = 2  # codebooks of a part
 SMOOTHING = 1.5  # frames: σ over which a change of code is spread, the face's apart (without it jerk is four times the truth's)
 ROUNDS = 12  # of k-means
-MOST = 20_000  # windows that are looked at
+MOST, CHAINS = 20_000, 100  # windows and clips that are looked at
 JOINTS_OF = {
     "face": (22, 23, 24), "upper": (3, 6, 9, *range(12, 22)), "hands": tuple(range(25, 55)), "lower": (0, 1, 2, 4, 5, 7, 8, 10, 11),
 }  # fmt: skip
@@ -55,9 +55,7 @@ class PartCodes(nn.Module):
 
     def fit(self, clips: Sequence[Tensor], generator: torch.Generator) -> None:
         """Components and codebooks of normalised clips [T, N]; windows begin at every frame."""
-        windows = torch.cat([_padded(x[None]).unfold(1, SPAN, 1)[0].mT.flatten(1) for x in clips])
-        if len(windows) > MOST:
-            windows = windows[torch.randperm(len(windows), generator=generator)[:MOST]]
+        windows = _some_windows(clips, generator)
         _, vectors = torch.linalg.eigh(windows.mT.double() @ windows.double())
         rows = vectors.mT.flip(0)[:COMPONENTS]
         # the sign of an eigenvector is anybody's: the largest number is positive
@@ -67,7 +65,7 @@ class PartCodes(nn.Module):
         for level in range(LEVELS):
             self.codebooks[level] = k_means(left, self.codebooks.shape[1], generator)
             left = left - self.codebooks[level][_nearest(left, self.codebooks[level])]
-        chains = [self.quantise(self.encode(x[None]))[0] for x in clips]
+        chains = [self.quantise(self.encode(x[None]))[0] for x in clips[:: -(-len(clips) // CHAINS)]]
         for level in range(LEVELS):
             found = []
             for chain in chains:
@@ -111,7 +109,7 @@ class PartCodes(nn.Module):
         return torch.stack(found, -1)
 
     def latents(self, codes: Tensor) -> Tensor:  # [..., 2] → [..., D]
-        return sum((book[codes[..., i]] for i, book in enumerate(self.codebooks)), torch.zeros(()))
+        return sum((book[codes[..., i]] for i, book in enumerate(self.codebooks)), self.codebooks.new_zeros(()))
 
 
 class MotionCodes(nn.Module):
@@ -171,6 +169,17 @@ def k_means(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
         drawn = points[torch.randint(len(points), (count,), generator=generator)]
         centres = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], drawn)
     return centres
+
+
+def _some_windows(clips: Sequence[Tensor], generator: torch.Generator) -> Tensor:
+    """At most `MOST` windows [W, 8 N] of clips [T, N], drawn before they are laid out: hours of them fill a memory."""
+    views = [_padded(x[None]).unfold(1, SPAN, 1)[0] for x in clips]  # [T, N, 8] of each
+    total = sum(map(len, views))
+    chosen = torch.randperm(total, generator=generator)[:MOST].sort().values if total > MOST else torch.arange(total)
+    ends = torch.tensor([len(v) for v in views]).cumsum(0)
+    whose = torch.bucketize(chosen, ends, right=True)
+    begins = torch.cat([ends.new_zeros(1), ends[:-1]])
+    return torch.cat([v[chosen[whose == i] - begins[i]].mT.flatten(1) for i, v in enumerate(views)])
 
 
 def _smoothed(numbers: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ rendered; or LHM's video. What a check-out gets wrong is an error (`CheckoutFail
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor
 
 from configs.schema import Config
@@ -23,11 +23,12 @@ from model.motion import params_from_motion
 from model.stage1 import Stage1
 from model.types import GaussianCloud, SmplxParams
 from pipelines import media
-from pipelines.baseline_accumulation import ROWS, fitted_avatar, placed, unplaced
+from pipelines.baseline_accumulation import ROWS, fitted_avatar
 from pipelines.baseline_checkouts import Checkout, Home, at_rate, emage_motion, lhm_pictures
+from pipelines.baseline_training import data_version, learned_from, load_network, save_network, training_clips
 from pipelines.baseline_training import train as train
 from pipelines.body import body_file
-from pipelines.checkpoints import load_stage1, weights_file
+from pipelines.checkpoints import from_project, load_stage1, weights_file
 from pipelines.convert import context_of
 from pipelines.drawing import draw, sheet
 from pipelines.formats import load_emage, load_lhm, resample, save_emage, save_lhm
@@ -37,17 +38,18 @@ from pipelines.held_out import REFERENCE, HeldOutClip, Performance, held_out_cli
 from pipelines.manifests import read_manifest
 from pipelines.media import Picture
 from pipelines.motions import iterate_motions
+from pipelines.placing import placed, unplaced
 from pipelines.progress import progress
 from pipelines.provenance import provenance
 from pipelines.scoring import DEFINITIONS, TRUTH, score
 from pipelines.scoring_summary import markdown_rows
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, writing
 
-CODE_VERSION = "4"  # 2: fingers relative to the mean hand, as EMAGE has them; 3: EMAGE and LHM themselves; 4: codes of body parts
+CODE_VERSION = "5"  # 3: EMAGE and LHM themselves; 4: codes of body parts; 5: learns motion shards too, starts at the fitted body
 
 
 def motion(config: Config, store: Store, home: Home | None = None) -> Record:
-    """Write the held-out talks' motion: by the own network, trained first on the training talks, or by EMAGE's check-out.
+    """Write the held-out talks' motion: by the own network, trained first on what stage 2 learns from, or by EMAGE's check-out.
 
     Outputs: baseline/motion/<clip>_output.npz (EMAGE, 30 frames/s) and, of the own network,
     checkpoints/baseline/audio_to_motion.safetensors.
@@ -58,16 +60,21 @@ def motion(config: Config, store: Store, home: Home | None = None) -> Record:
     if config.baseline.motion == "emage":
         return _emage_motion(config, store, manifest["hash"], home or Home())
     weights = store.checkpoint("baseline") / "audio_to_motion.safetensors"
-    inputs = hash_json([manifest["hash"], config.baseline.model_dump(), config.seed])
+    inputs = hash_json([manifest["hash"], data_version(config, store), config.baseline.model_dump(), config.seed])
 
     def work() -> dict[str, Any]:
-        training = list(iterate_motions(store.shards("talks"), "train"))
-        if not training:
-            raise InputRejected("baseline: the talk shards hold no training clip")
-        network, losses = train(config, training)
-        with writing(weights) as temporary:
-            about = {k: str(v) for k, v in provenance(config, store).items()}
-            save_file(network.state_dict(), temporary, {**about, "config": config.baseline.model_dump_json()})
+        if config.baseline.weights is not None:
+            network, learned = load_network(config.baseline.weights)
+            loss = {}
+            with writing(weights) as temporary:
+                shutil.copyfile(from_project(config.baseline.weights), temporary)
+        else:
+            training = training_clips(config, store)
+            if not training:
+                raise InputRejected("baseline: expected training clips in the talk or motion shards, got none")
+            network, losses = train(config, training)
+            learned, loss = learned_from(config, training), {"loss": losses[-1]}
+            save_network(weights, network, config, learned, provenance(config, store))
         clips = list(iterate_motions(store.shards("talks"), "test"))
         hands = HandSpace.load(body_file(config))
         with writing(store.baseline("motion")) as folder:
@@ -76,8 +83,8 @@ def motion(config: Config, store: Store, home: Home | None = None) -> Record:
                 vector = network.generate(clip.features, config.seed + i)  # another draw for each, also of whose manner
                 # no picture is known here, hence no shape and no place: the mean body at the origin
                 save_emage(folder / f"{clip.name}_output.npz", params_from_motion(vector, SmplxParams.zeros()), clip.fit.fps, hands)
-        counts = {"training_clips": len(training), "clips": len(clips)}
-        return {**counts, "by": "own", "metrics": {"loss": losses[-1]}, "path": str(store.baseline("motion"))}
+        counts = {"training_clips": learned["clips"], "clips": len(clips), "learned_from": learned}
+        return {**counts, "by": "own", "metrics": loss, "path": str(store.baseline("motion"))}
 
     return store.once("baseline_motion", "all", CODE_VERSION, inputs, [weights, store.baseline("motion")], work)
 

@@ -13,13 +13,12 @@ motion. What even that one misses (`true_both`) is lost by the representation, b
 from __future__ import annotations
 
 import numpy as np
-import roma
 import torch
 from torch import Tensor
 
 from model.rasterize import rasterize
 from model.stage1 import Stage1
-from model.types import Camera, GaussianCloud, SmplxParams
+from model.types import Camera, GaussianCloud
 from pipelines.held_out import REFERENCE, HeldOutClip
 
 ROWS = ("true_both", "true_avatar", "true_motion")
@@ -58,24 +57,3 @@ def _cloud(values: dict[str, Tensor], canonical: GaussianCloud) -> GaussianCloud
 def _painted(cloud: GaussianCloud, camera: Camera) -> Tensor:  # [R, R, 3]
     views = camera.map(lambda t: t[None, None])
     return rasterize(cloud, views, torch.ones(3), antialiased=True).color[0, 0]
-
-
-def placed(motion: SmplxParams, reference: SmplxParams) -> SmplxParams:
-    """Motion [T] of a person at rest at the origin → the frame in which `reference` [1] stands, with its shape."""
-    rest = roma.rotvec_to_rotmat(reference.global_orient)
-    orient = roma.rotmat_to_rotvec(rest @ roma.rotvec_to_rotmat(motion.global_orient))
-    fields = {name: getattr(motion, name) for name in motion.__dataclass_fields__}
-    fields |= {
-        "global_orient": orient,
-        "transl": reference.transl + motion.transl @ rest[0].T,
-        "betas": reference.betas.expand_as(motion.betas),
-    }
-    return SmplxParams(**fields)
-
-
-def unplaced(params: SmplxParams, reference: SmplxParams) -> SmplxParams:
-    """The inverse: motion [T] relative to where `reference` [1] stands."""
-    rest = roma.rotvec_to_rotmat(reference.global_orient)
-    orient = roma.rotmat_to_rotvec(rest.mT @ roma.rotvec_to_rotmat(params.global_orient))
-    fields = {name: getattr(params, name) for name in params.__dataclass_fields__}
-    return SmplxParams(**{**fields, "global_orient": orient, "transl": (params.transl - reference.transl) @ rest[0]})

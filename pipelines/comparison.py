@@ -15,26 +15,30 @@ import numpy as np
 import torch
 
 from model.metrics import Interval
+from pipelines.learned import learned
 from pipelines.scoring import DEFINITIONS
 from pipelines.scoring_summary import Latents, difference, fgd_ratio
 from pipelines.store import InputRejected, Store
 
 OURS, THEIRS = "end_to_end", "two_stage"
-ORDER = ("ground_truth", "oracle_draw", "other_clip", "nearest_clip", "frozen", "two_stage", "end_to_end")
+ORDER = ("ground_truth", "oracle_draw", "other_clip", "nearest_clip", "frozen", "still_avatar", "two_stage", "end_to_end")
 ACCUMULATION = ("true_both", "true_avatar", "true_motion", "two_stage", "end_to_end")
 ROW_NAMES = {
     "ground_truth": "ground truth", "oracle_draw": "oracle draw", "other_clip": "truth of another clip",
-    "nearest_clip": "nearest training clip", "frozen": "frozen pose", "end_to_end": "end to end", "two_stage": "two-stage",
+    "nearest_clip": "nearest training clip", "frozen": "frozen picture",
+    "still_avatar": "frozen avatar", "end_to_end": "end to end", "two_stage": "two-stage",
     "true_both": "true motion, fitted avatar", "true_avatar": "predicted motion, fitted avatar",
     "true_motion": "true motion, predicted avatar", "silhouette": "one colour in the true silhouette",
     "stage1": "stage 1, predicted SMPL-X", "stage1_true_body": "stage 1, true SMPL-X",
 }  # fmt: skip
 MEANINGS = {
     "ground_truth": "the clip itself: what every figure is measured from",
-    "oracle_draw": "another draw of the same person saying the same: as good as a perfect sampler can score",
+    "oracle_draw": "another draw of the same person saying the same, moving the avatar that both systems have: "
+    "as good as a perfect sampler can score",
     "other_clip": "the true motion of another held-out clip: right style, wrong speech",
     "nearest_clip": "the true motion of the training clip that sounds most alike",
-    "frozen": "the reference picture, held",
+    "frozen": "the reference picture itself, held",
+    "still_avatar": "the avatar of the reference picture, held in its pose: against the picture held, what drawing costs",
     "two_stage": "speech → motion → avatar of the picture, posed and rendered",
     "end_to_end": "speech and picture → pictures, trained together",
 }
@@ -55,6 +59,7 @@ class Comparison:
     provenance: dict[str, dict[str, Any]]  # of the stage1, stage2 and baseline results
     stage1: dict[str, Any]  # that evaluation's results
     two_stage_by: str  # which programs the two stages are
+    learned: dict[str, dict[str, str]]  # side → what it was trained on
 
     @classmethod
     def load(cls, store: Store) -> Comparison:
@@ -72,7 +77,7 @@ class Comparison:
             {n: _ordered(row) for n, row in (first["rows"] | second["rows"]).items()},
             _ordered(first["definitions"] | second["definitions"]), first["per_clip"] | second["per_clip"],
             first["speakers"] | second["speakers"], _latents(folders["baseline"]) | _latents(folders["stage2"]), curves,
-            {name: about["provenance"] for name, about in found.items()}, found["stage1"], str(first.get("by", "own")),
+            {name: about["provenance"] for name, about in found.items()}, found["stage1"], str(first.get("by", "own")), learned(store),
         )  # fmt: skip
 
     def gain(self, figure: str, ours: str = OURS, theirs: str = THEIRS) -> Interval | None:
@@ -107,8 +112,45 @@ class Comparison:
             "rows": self.rows, "definitions": self.definitions, "clips": sorted(self.who), "speakers": len(set(self.who.values())),
             "headline": {n: asdict(i) for n, i in self.headline().items()},
             "losses": {f: {n: asdict(i) for n, i in lost.items()} for f, lost in self.losses().items()},
-            "provenance": self.provenance, "two_stage_by": self.two_stage_by,
+            "provenance": self.provenance, "two_stage_by": self.two_stage_by, "learned": self.learned, "reading": reading(self),
         }  # fmt: skip
+
+
+def reading(found: Comparison) -> list[str]:
+    """How to read this very table: sentences with its own numbers."""
+    value = lambda row, figure: (found.rows.get(row, {}).get(figure) or {}).get("value")  # noqa: E731
+    lines = []
+    oracle, held, avatar = (value(r, "psnr") for r in ("oracle_draw", "frozen", "still_avatar"))
+    if held is not None and avatar is not None:
+        lines.append(
+            f"PSNR compares pixels with one particular performance. The reference picture held still scores {held:.1f} dB, the "
+            f"avatar made of it held still {avatar:.1f} dB: drawing a person from one picture costs {held - avatar:.1f} dB."
+        )
+    if oracle is not None and avatar is not None:
+        told = "less than" if oracle < avatar else "more than"
+        lines.append(
+            f"A perfect sampler, which draws another true performance of the same speech, scores {oracle:.1f} dB with that avatar, {told} "
+            "not moving at all: hands that gesture elsewhere cost more than hands that rest. So PSNR tells whether the person stands and "
+            "looks right; above the oracle draw it rewards moving less, not moving better."
+        )
+    ceiling, moved = (value(r, "psnr") for r in ("true_both", "true_motion"))
+    if ceiling is not None and moved is not None:
+        lines.append(
+            f"With the true motion the avatar of one picture scores {moved:.1f} dB, one fitted to the clip {ceiling:.1f} dB: no system of "
+            "this size passes the second."
+        )
+    floor, frozen = value("oracle_draw", "fgd"), value("frozen", "fgd")
+    if floor is not None and frozen is not None:
+        told = "Read both systems between those two." if frozen > floor else "On so few clips it cannot tell motion from none."
+        lines.append(
+            f"Fréchet distances are against bodies fitted to videos, with the fit's own noise: the oracle draw's {floor:.3g} is what true "
+            f"motion scores on these clips, a frozen pose {frozen:.3g}. {told}"
+        )
+    lines.append(
+        "Mouths are judged by mouth_r_gain: correlation with the speech less that with somebody else's. A mouth that only follows "
+        "loudness can pass the truth there, since real mouths do other things too; beside it stand lag and viseme accuracy."
+    )
+    return lines
 
 
 def verdict(name: str, interval: Interval) -> str:

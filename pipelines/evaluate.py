@@ -6,7 +6,6 @@ Stage 1: one picture of a held-out subject → views it was not shown. Stage 2: 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -18,28 +17,30 @@ from torch import Tensor
 
 from configs.schema import Config
 from model import metrics
+from model.audio_to_motion import standardised
 from model.body import Body
 from model.rasterize import rasterize
 from model.stage1 import Encoding, Stage1
 from model.types import Camera, SmplxParams
 from pipelines import media
+from pipelines.baseline_training import training_clips
 from pipelines.checkpoints import load_stage1, load_stage2, weights_file
 from pipelines.crops import shrink
 from pipelines.drawing import draw, generated, sheet
-from pipelines.formats_take import Take, resampled
 from pipelines.held_out import HeldOutClip, Performance, flicker, held_out_clips
 from pipelines.manifests import read_manifest
-from pipelines.motions import iterate_motions
+from pipelines.nearest import nearest_stretches
 from pipelines.people import PersonFrames, iterate_people
+from pipelines.placing import placed, unplaced
 from pipelines.progress import progress
 from pipelines.provenance import provenance
 from pipelines.scoring import DEFINITIONS, TRUTH, picture_scores, score
-from pipelines.scoring_rows import looped, nearest, sound_shape
 from pipelines.scoring_summary import markdown_rows
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json, writing
 
-CODE_VERSION = "2"  # 2: figures as `speech-avatar evaluate` has them, with intervals and more reference rows
+CODE_VERSION = "3"  # 2: figures as `speech-avatar evaluate` has them; 3: begins at the fitted body, an oracle draw is drawn
 NEAREST_AMONG = 400  # training clips
+SHOWN = 4  # held-out subjects in the preview
 VIEWS = 6  # views of a held-out subject that are compared, the reference among them
 STAGE1_DEFINITIONS = {
     "psnr": "PSNR inside the person's box, views not shown, dB ↑",
@@ -74,7 +75,7 @@ def evaluate_stage1(config: Config, store: Store) -> Record:
         table = {name: _figures(values) for name, values in rows.items()}
         with writing(target) as folder:
             folder.mkdir()
-            Image.fromarray(np.concatenate(pictures)).save(folder / "preview.png")
+            Image.fromarray(np.concatenate(pictures[:SHOWN])).save(folder / "preview.png")
             about = {"rows": table, "definitions": STAGE1_DEFINITIONS, "subjects": len(people), "provenance": provenance(config, store)}
             write_json(folder / "metrics.json", about)
         means = {name: figure["value"] for name, figure in table["stage1"].items()}
@@ -155,10 +156,11 @@ def evaluate_stage2(config: Config, store: Store) -> Record:
         clips = held_out_clips(config, store, stage2.stage1)
         rows: dict[str, Sequence[Performance | None]] = {
             TRUTH: [Performance(c.truth, c.pictures, flicker(c.video)) for c in clips],
-            "oracle_draw": [None if c.second is None else Performance(c.second) for c in clips],
+            "oracle_draw": [oracle(stage2.stage1, c) for c in clips],
             "other_clip": [borrowed(c, clips[(i + 1) % len(clips)]) if len(clips) > 1 else None for i, c in enumerate(clips)],
-            "nearest_clip": nearest_clips(store, stage2.stage1.body, clips),
+            "nearest_clip": nearest_clips(config, store, stage2.stage1.body, clips),
             "frozen": [frozen(c) for c in clips],
+            "still_avatar": [still_avatar(stage2.stage1, c) for c in clips],
         }
         made: list[Performance] = []
         with writing(target) as folder:
@@ -188,26 +190,53 @@ def frozen(clip: HeldOutClip) -> Performance:
     return Performance(still, first.expand(len(clip.frames), *first.shape), 0.0)
 
 
+def still_avatar(stage1: Stage1, clip: HeldOutClip) -> Performance:
+    """The avatar that both systems move, held in the body found in the reference picture: `frozen` less what drawing costs."""
+    pictures = _drawn(stage1, clip, clip.encoding.params)
+    held = clip.encoding.params.map(lambda t: t[:1].expand(len(clip.truth.transl), *t.shape[1:]))
+    return Performance(held, pictures.expand(len(clip.frames), *pictures.shape[1:]), 0.0)
+
+
+def oracle(stage1: Stage1, clip: HeldOutClip) -> Performance | None:
+    """Another draw of the same speech by the same person, drawn with the avatar and the place that both systems have.
+
+    No sampler can expect better pictures: it says what they can still gain. Motion is scored where the truth stands.
+    """
+    if clip.second is None:
+        return None
+    moved = placed(unplaced(clip.second, clip.truth[:1]), clip.encoding.params)
+    return Performance(clip.second, _drawn(stage1, clip, moved[torch.tensor(clip.frames)]))
+
+
+def _drawn(stage1: Stage1, clip: HeldOutClip, params: SmplxParams) -> Tensor:
+    """Pictures [P, R, R, 3] of the reference picture's avatar in poses [P]."""
+    with torch.no_grad():
+        canonical = stage1.gaussians(stage1.canonical(clip.encoding))
+    pictures = draw(lambda index: stage1.pose(canonical, params[index]), clip.camera, len(params.transl))
+    return torch.from_numpy(np.stack(list(pictures))).float() / 255
+
+
 def borrowed(clip: HeldOutClip, other: HeldOutClip) -> Performance:
     """Another clip's true motion in place of this one's, repeated where it is shorter; nothing is drawn."""
     count, length = len(clip.truth.transl), len(other.truth.transl)
     return Performance(other.truth[torch.arange(count) % length])
 
 
-def nearest_clips(store: Store, body: Body, clips: list[HeldOutClip]) -> list[Performance | None]:
-    """For each clip the motion of the training clip that sounds most like it, looped; none where there is no training clip."""
-    training = list(itertools.islice(iterate_motions(store.shards("talks"), "train"), NEAREST_AMONG))
-    shapes = {c.id: sound_shape(c.audio.astype(np.float64)) for c in clips}
-    who = {c.id: c.group for c in clips} | {m.id: m.group for m in training}
-    like = nearest(shapes, {m.id: sound_shape(m.audio.astype(np.float64)) for m in training}, who)
-    by_id = {m.id: m.fit for m in training}
+def nearest_clips(config: Config, store: Store, body: Body, clips: list[HeldOutClip]) -> list[Performance | None]:
+    """For each clip the training motion, with or without pictures, that sounds most like it; none where there is none."""
+    training = training_clips(config, store)
+    training = training[:: -(-len(training) // NEAREST_AMONG) or 1]
+    sounds = {c.id: standardised(c.features).numpy() for c in clips}
+    others = {m.id: standardised(m.features).numpy() for m in training}
+    like = nearest_stretches(sounds, others, {c.id: c.group for c in clips} | {m.id: m.group for m in training})
+    by_id = {m.id: m for m in training}
     found: list[Performance | None] = []
     for clip in clips:
-        fit = by_id.get(like.get(clip.id, ""))
-        if fit is None:
+        place = like.get(clip.id)
+        if place is None:
             found.append(None)
             continue
-        seen = Take.of(body.moved(fit.params, fit.camera.w2c), fit.fps)
-        own = Take.of(clip.truth.map(lambda t: t), clip.fps)
-        found.append(Performance(resampled(looped(seen, own), clip.fps, own.frames).params()))
+        motion = by_id[place.clip]
+        index = place.frames(len(clip.truth.transl), len(motion.features))
+        found.append(Performance(body.moved(motion.params[torch.from_numpy(index)], motion.w2c)))
     return found

@@ -1,10 +1,13 @@
-"""Held-out clips as both systems and the scores see them: a reference picture, speech, and the truth that follows."""
+"""Held-out clips as both systems and the scores see them: a reference picture, speech, and the truth that follows.
+
+Both systems begin at the same body, found in the reference picture as `speak` finds it (pipelines/pictured.py).
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -19,6 +22,7 @@ from pipelines.held_out_truth import truth_of
 from pipelines.media import SAMPLE_RATE, Picture, Sound
 from pipelines.motions import iterate_motions
 from pipelines.people import decode
+from pipelines.pictured import pictured_body
 from pipelines.progress import progress
 from pipelines.scoring_rows import Phones
 from pipelines.store import InputRejected, Store
@@ -42,7 +46,7 @@ class HeldOutClip:
     id: str
     name: str  # the id as a file name
     group: str  # speaker
-    encoding: Encoding  # [1] of the reference picture, by stage 1 alone
+    encoding: Encoding  # [1] of the reference picture, with the body that `speak` finds in it
     camera: Camera  # of the pictures below, R × R; w2c is the identity
     truth: SmplxParams  # [T] camera frame
     features: Tensor  # [T, A]
@@ -89,10 +93,12 @@ def held_out_clips(config: Config, store: Store, stage1: Stage1) -> list[HeldOut
         frames = np.linspace(1, count - 1, min(settings.image_frames, count - 1)).round().astype(int).tolist()
         camera = person.cameras[REFERENCE].resized(settings.render_size, settings.render_size)
         image = shrink(person.images[REFERENCE : REFERENCE + 1, ..., :3].float() / 255, size).movedim(-1, 1)
+        body = pictured_body(config, store, stage1.body, motion)
         with torch.no_grad():
-            encoding = stage1.encode(image, person.cameras[REFERENCE : REFERENCE + 1].resized(size, size))
+            encoding = stage1.encode(image, person.cameras[REFERENCE : REFERENCE + 1].resized(size, size), body)
+        encoding = replace(encoding, params=body or encoding.params)
         start = float(json.loads(motion.sample["clip.json"]).get("start", 0))
-        second, phones = truth_of(config, stage1.body, motion, start, count)
+        second, phones = truth_of(config, stage1.body, motion, start, truth)
         clips.append(HeldOutClip(
             motion.id, motion.name, motion.group, encoding, Camera(torch.eye(4), camera.intrinsics, camera.size), truth,
             motion.features[:count], motion.audio[: round(count * SAMPLE_RATE / motion.fit.fps)], motion.fit.fps, frames,

@@ -16,11 +16,19 @@ from model.types import SmplxParams
 from pipelines.formats import load_fit
 from pipelines.formats_take import Take, resampled
 from pipelines.motions import Motion
+from pipelines.placing import placed, unplaced
 from pipelines.scoring_rows import Phones, phones_of, second_draw
 
 
-def truth_of(config: Config, body: Body, motion: Motion, start: float, frames: int) -> tuple[SmplxParams | None, Phones | None]:
-    """Second draw [T] in the camera's frame, and phones with seconds since the clip's start; none where no file tells."""
+def truth_of(
+    config: Config, body: Body, motion: Motion, start: float, fitted: SmplxParams
+) -> tuple[SmplxParams | None, Phones | None]:
+    """Second draw [T] in the camera's frame, and phones with seconds since the clip's start; none where no file tells.
+
+    Both draws of a truth file stand at the true place; `fitted` [T] is what the clip's fit says of the first, off by what a
+    picture cannot tell (size and distance). The second draw is put where the fit says that the first one stands.
+    """
+    frames = len(fitted.transl)
     path = _file(config, motion)
     if path is None:
         return None, None
@@ -31,9 +39,10 @@ def truth_of(config: Config, body: Body, motion: Motion, start: float, frames: i
     drawn = second_draw(path, Take.of(fit.params, fit.fps))
     if drawn is None:
         return None, phones
-    whole = resampled(drawn, motion.fit.fps).params()
-    index = (torch.arange(frames) + round(start * motion.fit.fps)).clamp(max=len(whole.transl) - 1)
-    return body.moved(whole[index], fit.camera.w2c), phones
+    first, second = (resampled(x, motion.fit.fps).params() for x in (Take.of(fit.params, fit.fps), drawn))
+    index = (torch.arange(frames) + round(start * motion.fit.fps)).clamp(max=len(second.transl) - 1)
+    stands = body.moved(first[index[:1]], fit.camera.w2c)
+    return placed(unplaced(body.moved(second[index], fit.camera.w2c), stands), fitted[:1]), phones
 
 
 def _file(config: Config, motion: Motion) -> Path | None:

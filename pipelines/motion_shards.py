@@ -25,6 +25,7 @@ from pipelines.shard_folder import ShardFolder
 
 STEP = 2.0**-13  # radians, metres or units of a coefficient; int16 then reaches ±4
 THREADS = 8
+UPRIGHT = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))  # world, y up → a camera's frame, y down
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class MotionClip:
     confidence: Tensor  # [T] 0..1
     features: Tensor  # [T, A]
     fps: Fraction
+    w2c: Tensor = UPRIGHT  # [4, 4] of the camera that filmed it; motion without pictures: one that looks straight at it
 
 
 def motion_npz(params: SmplxParams, confidence: Tensor | None = None) -> bytes:
@@ -67,12 +69,12 @@ def read_motion_clip(sample: dict[str, bytes]) -> MotionClip:
     with np.load(io.BytesIO(sample["features.npz"]), allow_pickle=False) as npz:
         features, fps = torch.from_numpy(npz["features"]).float(), Fraction(*npz["fps"].tolist())
     if "motion.npz" in sample:
-        params, confidence = _read_motion(sample["motion.npz"])
+        (params, confidence), w2c = _read_motion(sample["motion.npz"]), UPRIGHT
     else:
         fit = load_fit(io.BytesIO(sample["fit.npz"]))
-        params, confidence = fit.params, fit.confidence
+        params, confidence, w2c = fit.params, fit.confidence, fit.camera.w2c
     count = min(len(features), len(confidence))
-    return MotionClip(about["id"], about["group"], params[:count], confidence[:count], features[:count], fps)
+    return MotionClip(about["id"], about["group"], params[:count], confidence[:count], features[:count], fps, w2c)
 
 
 def _read_motion(npz: bytes) -> tuple[SmplxParams, Tensor]:

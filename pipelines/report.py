@@ -14,16 +14,17 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from configs.schema import Config
 from model.metrics import Interval
-from pipelines.comparison import ACCUMULATION, LOST, MEANINGS, ORDER, OURS, ROW_NAMES, THEIRS, Comparison, verdict
+from pipelines.comparison import ACCUMULATION, LOST, MEANINGS, ORDER, OURS, ROW_NAMES, THEIRS, Comparison, reading, verdict
 from pipelines.provenance import provenance
 from pipelines.report_films import film, picture, shared_clips, side_by_side
 from pipelines.report_plots import plot_intervals
 from pipelines.scoring_summary import cell, markdown_rows, number
 from pipelines.store import Record, Store, hash_files, hash_json, write_json, writing
 
-CODE_VERSION = "2"  # 2: intervals, what each stage loses, interactive plots, lineage of every figure
+CODE_VERSION = "3"  # 2: intervals, what each stage loses, interactive plots, lineage; 3: how to read it, who learned what
 COLOURS = {
     "ground_truth": "#18202b", "oracle_draw": "#2f8f5b", "other_clip": "#8a94a0", "nearest_clip": "#7d5ba6", "frozen": "#b0b8c1",
+    "still_avatar": "#5f9ea0",
     "two_stage": "#c96a12", "end_to_end": "#1f66b1",
 }  # fmt: skip
 SHORT = {"other_clip": "other clip", "nearest_clip": "nearest clip", "ground_truth": "truth"}
@@ -33,12 +34,14 @@ PARTS = {
     "end_to_end": ("end to end", "end to end", COLOURS["end_to_end"]),
 }  # fmt: skip
 ABOUT = {
-    "psnr_gain": "PSNR inside the person's box, end to end less two-stage, dB; above 0 is better",
+    "psnr_gain": "PSNR inside the person's box, end to end less two-stage, dB; above 0 is nearer to this one performance (it rewards "
+    "moving less: see how to read)",
     "mouth_gain": "correlation of mouth and speech beyond that with wrong speech, end to end less two-stage; above 0 is better",
     "fgd_ratio": "Fréchet distance of motion, end to end over two-stage; below 1 is better",
 }
 FEW = 5  # speakers under which the page says how little intervals tell
 LINEAGE = ("run", "checkpoint", "data", "commit")
+CLIP = "__"  # between a talk's and a clip's id in file names
 
 
 def comparison(config: Config, store: Store) -> Record:
@@ -92,7 +95,9 @@ def markdown(found: Comparison, table: dict[str, Any]) -> str:
         lines += ["|---|" + "---:|" * len(PARTS)]
         lines += [f"| {f} | " + " | ".join(_bracketed(lost.get(p)) for p in PARTS) + " |" for f, lost in losses.items()]
     about = found.provenance["stage2"]
-    return "\n".join([*lines, "", "; ".join(f"{n} `{v}`" for n, v in lineage(about))]) + "\n"
+    trained = [f"- {name}: {f['data']}; {f['steps']} steps, {f['seen']}" for name, f in found.learned.items()]
+    told = ["", *(f"- {line}" for line in reading(found)), *([""] if trained else []), *trained]
+    return "\n".join([*lines, *told, "", "; ".join(f"{n} `{v}`" for n, v in lineage(about))]) + "\n"
 
 
 def lineage(about: dict[str, Any]) -> list[tuple[str, str]]:
@@ -121,7 +126,9 @@ def _page(
         {"name": n, "value": shown_value(n, i), "range": _range(i), "says": verdict(n, i) + few, "about": ABOUT[n]}
         for n, i in found.headline().items()
     ]
-    films = [film(folder / f"side_by_side_{i}.mp4", f"{clip}: truth, two-stage, end to end") for i, clip in enumerate(clips)]
+    films = [
+        film(folder / f"side_by_side_{i}.mp4", f"{clip.split(CLIP)[-1]}: truth, two-stage, end to end") for i, clip in enumerate(clips)
+    ]
     speaking = [film(p, f"{p.name}: a held-out person's picture, another's speech") for p in sorted(store.speaking.glob("*.mp4"))]
     source = {n: lineage(about) for n, about in found.provenance.items()}
     both = lineage({**found.provenance["baseline"], **found.provenance["stage2"]})
@@ -137,6 +144,10 @@ def _page(
             f"{len(found.who)} held-out clips of {speakers} speakers; intervals are 95 %, over speakers. "
             "The difference is end to end less two-stage on the same clips.",
             both, tables=[_table(found, table, figures)],
+        ),
+        _section(
+            "reading-section", "How to read these figures", "", both, points=reading(found),
+            tables=[_learned(found)] if found.learned else [],
         ),
         _section("curves-section", "Over time", "Touch or point at a plot to read it.", both),
         _section(
@@ -176,7 +187,7 @@ def _page(
 
 
 def _section(id: str, title: str, text: str, source: list[tuple[str, str]], **more: Any) -> dict[str, Any]:
-    return {"id": id, "title": title, "text": text, "lineage": source, "films": [], "tables": [], "pictures": [], **more}
+    return {"id": id, "title": title, "text": text, "lineage": source, "films": [], "tables": [], "pictures": [], "points": [], **more}
 
 
 def _table(found: Comparison, table: dict[str, Any], figures: list[str]) -> dict[str, Any]:
@@ -217,6 +228,16 @@ def _stage1_table(results: dict[str, Any]) -> dict[str, Any]:
     rows = [
         [{"text": f, "small": text, "kind": "name"}, *(_cell(row.get(f), "") for row in results["rows"].values())]
         for f, text in definitions.items()
+    ]
+    return {"head": head, "rows": rows, "note": ""}
+
+
+def _learned(found: Comparison) -> dict[str, Any]:
+    """What each side was trained on, and how long."""
+    head = [{"text": t, "kind": ""} for t in ("", "learned from", "optimiser steps", "motion seen")]
+    rows = [
+        [{"text": name, "kind": "name"}, *({"text": str(facts.get(k, "–")), "kind": ""} for k in ("data", "steps", "seen"))]
+        for name, facts in found.learned.items()
     ]
     return {"head": head, "rows": rows, "note": ""}
 

@@ -27,12 +27,12 @@ from model.motion import pose_features
 from model.stage1 import Stage1
 from model.types import SmplxParams
 from pipelines import scoring_clips
-from pipelines.crops import shrink
+from pipelines.baseline_training import SOURCES, training_clips
 from pipelines.formats_take import Take
 from pipelines.held_out import HeldOutClip, Performance
 from pipelines.manifests import read_manifest
-from pipelines.motions import iterate_motions
 from pipelines.scoring_clips import Scorer, Speech
+from pipelines.scoring_pictures import embedding
 from pipelines.scoring_rows import ClipScorer
 from pipelines.scoring_summary import Row, add_visemes, summary
 from pipelines.store import Store, hash_json, write_json, writing
@@ -41,11 +41,13 @@ LEGS = ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "pa_pve_mm", "acceleration_error", 
 DEFINITIONS = {n: d for n, d in scoring_clips.DEFINITIONS.items() if n not in LEGS} | {
     "psnr": "PSNR inside the person's box, dB ↑",
     "ssim": "SSIM inside the person's box ↑",
-    "identity": "cosine of stage 1's picture embedding with the reference picture's ↑",
+    "identity": "cosine of frames' embeddings (shipped stage 1's picture encoder) with the reference picture's ↑",
+    "identity_other": "the same with another speaker's reference picture: the control",
 }
 ORDER = ("psnr", "ssim", "flicker", "identity", "identity_other", "fgd", "upper_mpjpe_mm", "upper_pa_mpjpe_mm")  # shown first
 DEFINITIONS = {n: DEFINITIONS[n] for n in (*ORDER, *(n for n in DEFINITIONS if n not in ORDER))}
 FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))  # camera frame (y down) → upright
+FITTING_CLIPS = 60  # of training motion, evenly spaced, that FGD's auto-encoder is fitted to
 IDENTITY_FRAMES = 4  # of a clip's compared frames
 TRUTH = "ground_truth"
 WRISTS = (20, 21)
@@ -108,7 +110,7 @@ def score(
                 continue
             got = truth if played.params is clip.truth else upright(body, played.params, clip.fps)
             elsewhere = None if other is None else clips[other]
-            scored.add(found[name], got, _picture_figures(stage1, clip, played, elsewhere), said=False)
+            scored.add(found[name], got, _picture_figures(clip, played, elsewhere), said=False)
             curves[clip.id][name] = _curves(scorer, got, scored.betas)
     add_visemes(found, TRUTH)
     return Scored({n: r for n, r in found.items() if r.clips}, {c.id: c.group for c in clips}, curves)
@@ -121,17 +123,17 @@ def upright(body: Body, params: SmplxParams, fps: Fraction) -> Take:
     return Take.of(SmplxParams(**{**fields, "betas": world.betas[:1].expand_as(world.betas)}), fps)
 
 
-def _picture_figures(stage1: Stage1, clip: HeldOutClip, played: Performance, other: HeldOutClip | None) -> dict[str, float]:
+def _picture_figures(clip: HeldOutClip, played: Performance, other: HeldOutClip | None) -> dict[str, float]:
     if played.pictures is None:
         return {}
     found = picture_scores(played.pictures, clip.pictures, clip.alpha)
     if played.flicker is not None:
         found["flicker"] = played.flicker
-    own = embedding(stage1, clip.reference[None])[0]
-    seen = embedding(stage1, played.pictures[:: max(1, len(played.pictures) // IDENTITY_FRAMES)][:IDENTITY_FRAMES])
+    own = embedding(clip.reference[None])[0]
+    seen = embedding(played.pictures[:: max(1, len(played.pictures) // IDENTITY_FRAMES)][:IDENTITY_FRAMES])
     found["identity"] = metrics.identity(seen, own)
     if other is not None:
-        found["identity_other"] = metrics.identity(seen, embedding(stage1, other.reference[None])[0])
+        found["identity_other"] = metrics.identity(seen, embedding(other.reference[None])[0])
     # a figure that has no bound (the truth's own PSNR) is left out
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
@@ -140,16 +142,6 @@ def picture_scores(got: Tensor, wanted: Tensor, alpha: Tensor) -> dict[str, floa
     """PSNR and SSIM of pictures [P, R, R, 3] inside the boxes of alpha [P, R, R], means over P."""
     boxes = metrics.person_box(alpha)
     return {"psnr": metrics.psnr(got, wanted, boxes), "ssim": metrics.ssim(got, wanted, boxes)}
-
-
-def embedding(stage1: Stage1, pictures: Tensor) -> Tensor:
-    """Pictures [P, R, R, 3] on white → [P, d]: the mean token of stage 1's picture encoder, less that of a white picture."""
-    size = stage1.config.image.image_size
-    white = torch.ones(1, *pictures.shape[1:])
-    images = shrink(torch.cat([pictures, white]), size).movedim(-1, 1)
-    with torch.no_grad():
-        tokens = stage1.image_encoder(images).tokens.float().mean(1)
-    return tokens[:-1] - tokens[-1:]
 
 
 def _curves(scorer: Scorer, take: Take, betas: Tensor) -> dict[str, list[float]]:
@@ -170,21 +162,23 @@ def voice(clip: HeldOutClip, speech: Speech) -> dict[str, list[float]]:
 
 
 def autoencoder(config: Config, store: Store, body: Body) -> metrics.MotionAutoencoder | None:
-    """FGD's auto-encoder, trained once on the training talks' fits; its file name is its data version. None: too few frames."""
-    manifest = read_manifest(store, "talks")
-    key = hash_json([manifest and manifest["hash"], config.seed, metrics.AUTOENCODER_VERSION, "upright"])
+    """FGD's auto-encoder, trained once on training motion, of talks and without pictures; its file name is its data version.
+
+    None: too few frames.
+    """
+    data = {kind: (read_manifest(store, kind) or {}).get("hash") for kind in SOURCES}  # type: ignore[arg-type]
+    key = hash_json([data, config.seed, metrics.AUTOENCODER_VERSION, "upright", FITTING_CLIPS])
     path = store.evaluation("autoencoder") / f"{key}.safetensors"
     if not path.is_file():
-        motions = [
-            pose_features(body.moved(m.fit.params, FLIP @ m.fit.camera.w2c))[..., :330]
-            for m in iterate_motions(store.shards("talks"), "train")
-        ]
+        clips = training_clips(config, store)
+        chosen = clips[:: -(-len(clips) // FITTING_CLIPS) or 1]
+        motions = [pose_features(body.moved(m.params, FLIP @ m.w2c))[..., :330] for m in chosen]
         windows = metrics.motion_windows(motions)
         if len(windows) < 2:
             return None
         network = metrics.fit_autoencoder(windows, seed=config.seed)
         with writing(path) as temporary:
-            save_file(network.state_dict(), temporary, {"about": json.dumps({"talks": manifest and manifest["hash"]})})
+            save_file(network.state_dict(), temporary, {"about": json.dumps(data)})
     network = metrics.MotionAutoencoder()
     network.load_state_dict(load_file(path))
     return network.eval()

@@ -36,10 +36,11 @@ from pipelines.formats_hands import Context
 from pipelines.formats_lhm import SOUNDS
 from pipelines.formats_take import Take, implausible
 from pipelines.media import SAMPLE_RATE, MediaError, read_audio
+from pipelines.nearest import Stretch, nearest_stretches
 from pipelines.progress import progress
 from pipelines.scoring_clips import DEFINITIONS, LEAST, Scorer, Speech
-from pipelines.scoring_pictures import picture_figures
-from pipelines.scoring_rows import ClipScorer, looped, nearest, phones_of, second_draw, sound_shape, still
+from pipelines.scoring_pictures import encoder_version, picture_figures
+from pipelines.scoring_rows import BAND_RATE, ClipScorer, looped, phones_of, second_draw, sound_shape, still
 from pipelines.scoring_summary import Row, add_visemes, markdown, summary
 from pipelines.store import InputRejected, write_json, writing
 
@@ -81,10 +82,10 @@ def evaluate_folders(
     for name, clips in zip(labels, found[1:], strict=True):
         rows[name].notes += [f"{n}: absent" for n in names if n not in clips]
 
-    like: dict[str, str] = {}
+    like: dict[str, Stretch] = {}
     if reference_rows:
         shapes = {n: sound_shape(_samples(path)) for n, path in progress(sounds.items(), "hearing clips", total=len(sounds))}
-        like = nearest(shapes, shapes, who)
+        like = nearest_stretches(shapes, shapes, who)
     job = _Job(scorer, network, context, names, found, sounds, who, like, labels, reference_rows)
     for part in progress(_scored(job), "scoring clips", total=len(names)):
         for name, row in part.items():
@@ -104,6 +105,8 @@ def evaluate_folders(
         "folders": {"truth": str(folders[0]), **{n: str(f) for n, f in zip(labels, folders[1:], strict=True)}},
     }
     result["definitions"] = {n: d for n, d in DEFINITIONS.items() if any(n in r for r in result["rows"].values())}
+    if "identity" in result["definitions"]:
+        result["picture_encoder"] = encoder_version()
     if out is not None:
         write_json(out / "metrics.json", result)
         with writing(out / "metrics.md") as temporary:
@@ -127,7 +130,7 @@ class _Job:
     found: list[dict[str, Path]]  # of the truth, then of each folder: clip → motion
     sounds: dict[str, Path]
     who: dict[str, str]
-    nearest: dict[str, str]
+    nearest: dict[str, Stretch]
     labels: list[str]
     reference_rows: bool
 
@@ -197,13 +200,17 @@ def _score_clip(job: _Job, i: int) -> dict[str, Row]:
     clip.add(rows["truth"], truth)
     for label, clips in zip(job.labels, job.found[1:], strict=True):
         if name in clips:
-            clip.add(rows[label], _read(clips[name], job.context), picture_figures(video_of(path), video_of(clips[name])))
+            beside = other is not None and job.who[other] != job.who[name]
+            stranger = video_of(job.found[0][other]) if beside and other is not None else None
+            pictures = picture_figures(video_of(path), video_of(clips[name]), stranger)
+            clip.add(rows[label], _read(clips[name], job.context), pictures)
     if not job.reference_rows:
         return dict(rows)
     drawn = second_draw(path, truth)
-    borrowed = {OTHER: other, NEAREST: job.nearest.get(name)}
+    like = job.nearest.get(name)
+    borrowed = {OTHER: (other, 0.0)} | ({NEAREST: (like.clip, like.start / BAND_RATE)} if like else {})
     takes = {OTHER: None, NEAREST: None, FROZEN: still(truth), ORACLE: drawn}
-    takes |= {row: looped(_read(job.found[0][n], job.context), truth) for row, n in borrowed.items() if n is not None}
+    takes |= {row: looped(_read(job.found[0][n], job.context), truth, s) for row, (n, s) in borrowed.items() if n is not None}
     for row, take in takes.items():
         if take is not None:
             clip.add(rows[row], take, said=False)

@@ -1,7 +1,7 @@
 """One clip of the truth and everything that is scored beside it, wherever it comes from: folders of files, or the graph.
 
-`ClipScorer` adds any performance of its clip to a row; `still`, `looped` and `nearest` are the reference rows that can be
-made of the truth alone, `second_draw` and `phones_of` read what only a truth file can hold.
+`ClipScorer` adds any performance of its clip to a row; `still` and `looped` (with `pipelines.nearest`) make the reference rows
+that need nothing but the truth, `second_draw` and `phones_of` read what only a truth file can hold.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from model.metrics_arrays import Floats
 from model.types import SMPLX_SHAPES, SmplxParams
 from pipelines.formats_take import Take
 from pipelines.media import SAMPLE_RATE
+from pipelines.nearest import forth_and_back
 from pipelines.scoring_clips import LEAST, Measured, Scorer, Speech, at_moments, clip_figures, mouth_features, shape_of, side_by_side
 from pipelines.scoring_summary import Row
 
@@ -74,39 +75,25 @@ def still(truth: Take) -> Take:
     return truth.replace(**{n: getattr(truth, n)[:1].expand_as(getattr(truth, n)) for n in ("pose", "transl", "expression")})
 
 
-def looped(take: Take, like: Take) -> Take:
-    """Played forth and back until it is as long as `like`, at its own rate."""
+def looped(take: Take, like: Take, seconds: float = 0.0) -> Take:
+    """From `seconds` on, played forth and back until it is as long as `like`, at its own rate."""
     count = max(1, round(like.frames * take.fps / like.fps))
-    ahead = np.arange(take.frames)
-    index = np.resize(np.concatenate([ahead, ahead[-2:0:-1]]) if take.frames > 2 else ahead, count)
+    index = forth_and_back(round(seconds * take.fps), count, take.frames)
     return take.replace(pose=take.pose[index], transl=take.transl[index], expression=take.expression[index], confidence=None)
 
 
 def sound_shape(samples: Floats) -> Floats:
-    """What a clip sounds like over its first ten seconds, [T * 8]: log energy of eight bands 25 times a second, z-scored."""
+    """What a clip sounds like over its first ten seconds, [T, 8]: log energy of eight bands 25 times a second, z-scored.
+
+    T is a whole number of seconds, so that clips of about one length are searched for together.
+    """
     size = SAMPLE_RATE // BAND_RATE
     count = min(len(samples) // size, int(BAND_SECONDS * BAND_RATE))
+    count = count // BAND_RATE * BAND_RATE or count
     power = np.square(np.abs(np.fft.rfft(samples[: count * size].reshape(count, size) * np.hanning(size))))
     edges = np.unique(np.round(np.geomspace(2, power.shape[1], BANDS + 1)).astype(int))
     bands = np.log10(np.add.reduceat(power[:, : edges[-1]], edges[:-1], axis=1) + 1e-6)
-    return ((bands - bands.mean(0)) / np.maximum(bands.std(0), 1e-6)).astype(np.float32).ravel()
-
-
-def nearest(
-    shapes: Mapping[str, Floats],  # of the clips that look for another
-    candidates: Mapping[str, Floats],
-    who: Mapping[str, str],  # clip → speaker, of both
-) -> dict[str, str]:
-    """Clip → the candidate of another speaker that sounds most like it: the largest correlation of their `sound_shape`s."""
-    if not shapes or not candidates:
-        return {}
-    width = max(len(x) for x in (*shapes.values(), *candidates.values()))
-    packed = [np.stack([np.pad(x, (0, width - len(x))) for x in side.values()]) for side in (shapes, candidates)]
-    length = [np.array([len(x) for x in side.values()], np.float64) for side in (shapes, candidates)]
-    score = packed[0] @ packed[1].T / np.maximum(np.minimum(length[0][:, None], length[1]), 1)
-    speakers, names = [np.array([who[n] for n in side]) for side in (shapes, candidates)], list(candidates)
-    score[speakers[0][:, None] == speakers[1]] = -np.inf
-    return {n: names[int(row.argmax())] for n, row in zip(shapes, score, strict=True) if np.isfinite(row.max())}
+    return ((bands - bands.mean(0)) / np.maximum(bands.std(0), 1e-6)).astype(np.float32)
 
 
 def second_draw(path: Path, truth: Take) -> Take | None:

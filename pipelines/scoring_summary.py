@@ -120,7 +120,8 @@ def difference(first: Figures, second: Figures, who: Mapping[str, str], figure: 
 def markdown(result: dict[str, Any]) -> str:
     """A table for a paper: a row a figure, a column a folder, intervals in brackets; definitions below."""
     lines = [markdown_rows(result["rows"]), f"{result['clips']} clips of {result['speakers']} speakers, 95 % intervals over speakers;"]
-    lines += [f"FGD's auto-encoder `{result['autoencoder']}`, body `{result['body']}`.", ""]
+    by = f", picture encoder `{result['picture_encoder']}`" if "picture_encoder" in result else ""
+    lines += [f"FGD's auto-encoder `{result['autoencoder']}`, body `{result['body']}`{by}.", ""]
     return "\n".join([*lines, *(f"- **{n}**: {d}" for n, d in result["definitions"].items())]) + "\n"
 
 

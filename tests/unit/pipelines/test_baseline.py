@@ -1,4 +1,7 @@
+from fractions import Fraction
+
 import numpy as np
+import pytest
 import roma
 import torch
 
@@ -6,9 +9,11 @@ from configs import Config
 from model.audio_to_motion import AudioToMotion
 from model.motion import MOTION, motion_vector, params_from_motion
 from model.types import SMPLX_SHAPES, SmplxParams
-from pipelines.baseline import placed, train
-from pipelines.formats import FitFile, make_camera
-from pipelines.motions import Motion
+from pipelines.baseline import train
+from pipelines.baseline_training import learned_from, load_network, save_network
+from pipelines.motion_shards import MotionClip
+from pipelines.placing import placed
+from pipelines.store import InputRejected
 
 
 def still_life(frames=90, seed=0):
@@ -47,8 +52,7 @@ def clip_that_opens_its_mouth_with_sound(seed):
     params = still_life(len(loud), seed=3)
     params.jaw_pose[:, 0] = torch.from_numpy(0.3 * loud)
     features = torch.from_numpy(np.stack([loud, rng.random(len(loud))], 1).astype(np.float32))
-    fit = FitFile(params, make_camera(torch.eye(4), torch.ones(2), torch.zeros(2), torch.tensor([8, 8])), torch.ones(len(loud)), 25)
-    return Motion(f"clip{seed}", "someone", fit, features, np.zeros(10, np.float32), {})
+    return MotionClip(f"clip{seed}", "someone", params, torch.ones(len(loud)), features, Fraction(25))
 
 
 def test_the_network_learns_what_the_sound_drives_and_repeats_itself():
@@ -69,6 +73,21 @@ def test_the_same_clips_and_seed_give_the_same_network():
     clips = [clip_that_opens_its_mouth_with_sound(i) for i in range(2)]
     first, second = (train(config, clips)[0].state_dict().values() for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_saved_weights_speak_as_before_and_say_what_they_learned_from(tmp_path):
+    config = Config(baseline={"steps": 3, "codes": 8, "width": 16, "layers": 1, "batch": 2})
+    clips = [clip_that_opens_its_mouth_with_sound(i) for i in range(2)]
+    network = train(config, clips)[0]
+    save_network(tmp_path / "baseline.safetensors", network, config, learned_from(config, clips))
+    loaded, learned = load_network(tmp_path / "baseline.safetensors")
+    assert torch.equal(loaded.generate(clips[0].features), network.generate(clips[0].features))
+    assert (learned["clips"], learned["speakers"], learned["steps"]) == (2, 1, 3)
+    with pytest.raises(InputRejected, match=r"baseline\.weights: expected .*absent"):
+        load_network(tmp_path / "absent.safetensors")
+    (tmp_path / "other.safetensors").write_bytes(b"none of ours")
+    with pytest.raises(ValueError, match="expected weights"):
+        load_network(tmp_path / "other.safetensors")
 
 
 def test_speech_shorter_and_longer_than_a_window_gives_as_many_frames():

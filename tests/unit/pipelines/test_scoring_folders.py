@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from fractions import Fraction
 from functools import partial
@@ -139,6 +140,26 @@ def test_missing_sound_and_clips_leave_the_rest(folders, scored, tmp_path):
     assert result["rows"]["got"]["mpjpe_mm"] == {"value": 0, "low": None, "high": None, "clips": 1}
 
 
+def test_expressions_of_10_50_and_100_are_scored_alike(folders, scored, tmp_path):
+    sides = [tmp_path / str(count) for count in (10, 50, 100)]
+    for side in sides:
+        side.mkdir()
+        arrays = dict(np.load(folders / "truth" / f"{NAMES[0]}.npz"))
+        np.savez(side / f"{NAMES[0]}.npz", **{**arrays, "expressions": arrays["expressions"][:, : int(side.name)]})
+    fitted = folders / "out" / "autoencoder.safetensors"
+    rows = evaluate_folders(Config(), [folders / "truth", *sides], autoencoder=fitted, reference_rows=False)["rows"]
+    assert [rows[side.name]["face_mse"]["value"] for side in sides] == [0, 0, 0]
+    assert rows["10"]["mouth_r"] == rows["100"]["mouth_r"]
+
+
+def test_sound_that_cannot_be_read_is_told(folders, scored, tmp_path):
+    (tmp_path / f"{NAMES[0]}.npz").write_bytes((folders / "truth" / f"{NAMES[0]}.npz").read_bytes())
+    (tmp_path / f"{NAMES[0]}.wav").write_bytes(b"RIFF nothing")
+    with pytest.raises(InputRejected, match=r"wav: expected sound") as caught:
+        evaluate_folders(Config(), [tmp_path], autoencoder=folders / "out" / "autoencoder.safetensors")
+    assert "\n" not in str(caught.value)
+
+
 def test_bad_folders_get_one_clear_line(folders, scored, tmp_path):
     def refused(words, *sides):
         with pytest.raises(InputRejected, match=words):
@@ -185,6 +206,32 @@ def test_pictures_beside_the_motion_are_compared(folders, tmp_path):
     assert picture_figures(None, tmp_path / "b.mp4") == {}
     with pytest.raises(InputRejected, match="32×32"):
         picture_figures(tmp_path / "a.mp4", tmp_path / "small.mp4")
+
+
+def test_who_is_seen_in_a_video_is_told_from_another(tmp_path):
+    """A person's later frames are theirs and not another's, whatever is behind them."""
+    from pathlib import Path
+
+    from pipelines.media import frames, write_video
+    from pipelines.scoring_pictures import encoder_version, people, picture_figures
+
+    talks = Path(__file__).parents[3] / "samples" / "talks"
+    for name in ("speaker15_radio", "speaker18_maps"):
+        pictures = np.stack(list(itertools.islice(frames(talks / f"{name}.mp4"), 40)))
+        write_video(tmp_path / f"{name}.mp4", pictures[:16], Fraction(25), None)
+        write_video(tmp_path / f"{name}_later.mp4", pictures[24:], Fraction(25), None)
+    one, other = (tmp_path / f"{n}.mp4" for n in ("speaker15_radio", "speaker18_maps"))
+    found = picture_figures(one, tmp_path / "speaker15_radio_later.mp4", other)
+    assert found["identity"] > found["identity_other"] + 0.1
+    assert len(encoder_version()) == 16
+    clip = tmp_path / "clip.mp4"
+    write_video(clip, np.zeros((3, 16, 32, 3), np.uint8), Fraction(25), None)
+    left = np.zeros((3, 16, 32), bool)
+    left[..., :16] = True
+    np.savez(tmp_path / "mask.npz", mask=np.packbits(left.reshape(3, -1), axis=1), shape=np.array(left.shape))
+    seen = people(clip, list(frames(clip)), 1, 16)
+    assert seen.shape == (3, 16, 16, 3)
+    assert seen.min() < 0.2 < 0.99 < seen.max()  # the black half, and white beside it
 
 
 def test_the_embedded_truth_has_phones_and_a_second_draw(folders, scored, tmp_path):
