@@ -26,7 +26,7 @@ from model.stage2 import Stage2
 from model.types import Camera, SmplxParams
 from pipelines import media
 from pipelines.body import body_hash, is_embedded
-from pipelines.checkpoints import load_stage2, weights_file
+from pipelines.checkpoints import PROJECT, load_stage2, weights_file
 from pipelines.crops import crop, crop_camera, person_box, square_round
 from pipelines.drawing import sheet
 from pipelines.formats import make_camera
@@ -40,6 +40,7 @@ from pipelines.store import InputRejected, Record, Store, hash_file, hash_json
 from pipelines.stream import Avatar, sound_chunks
 
 CODE_VERSION = "4"
+SHIPPED = PROJECT / "samples" / "weights" / "stage2.safetensors"  # with stage 1 beside it
 LONGEST = 2048  # larger pictures are shrunk first, pixels
 KNEES, SEEN = (25, 26), 0.5  # pose landmarks, and the visibility from which a person counts as seen down to them
 ROOM = 0.2  # space round the person in the video for arms that move out, of the person's longer side
@@ -55,7 +56,7 @@ def speak(
     start = time.perf_counter()
     sound = read_speech(audio)
     picture = read_picture(image)
-    stage2 = load_stage2(config, checkpoint or Store(config))
+    stage2 = load_stage2(config, checkpoint or _weights(config))
     avatar = make_avatar(config, stage2, picture)
     seed, count = config.seed if seed is None else seed, frame_count(sound, config.cut.fps)
     began = time.perf_counter()
@@ -89,6 +90,12 @@ def speaking_video(config: Config, store: Store) -> Record:
         return {**facts, "image": str(image), "audio": str(audio), "preview": str(preview)}
 
     return store.once("speaking_video", "all", CODE_VERSION, inputs, [target], work)
+
+
+def _weights(config: Config) -> Path:
+    """The workspace's stage 2, or the shipped one where none was trained there yet."""
+    trained = weights_file(Store(config), "stage2")
+    return trained if trained.is_file() else SHIPPED
 
 
 def _default_inputs(config: Config, store: Store) -> tuple[Path, Path]:
