@@ -1,11 +1,12 @@
 """How well stage 2 makes speakers talk whom it has never seen: motion against the truth of the same speech.
 
-    python -m benchmarks.stage2 [--config FILE] [--weights FILE] [--clips 16] [--row NAME=FOLDER]
+    python -m benchmarks.stage2 [--config FILE] [--weights FILE] [--clips 16] [--baseline FILE] [--row NAME=FOLDER]
+    python -m benchmarks.stage2 --speed-only
 
 Speakers are drawn afresh by the talk generator (motion and sound, no pictures), each with an oracle draw: the generator run
 again on the same speech with another seed, which is what a perfect sampler would score. Each starts from the truth's first
-frame. `--row` adds another system's motion: a folder of fit files named <clip>.npz (`--list` writes the clips' speech and
-truth there for it). FGD is in the latents of an auto-encoder fitted to the training motion, or to other drawn talks.
+frame; ours are means over some draws. `--row` adds another system's motion: a folder of fit files named <clip>.npz (`--list`
+writes the clips' speech and truth there for it). FGD is in the latents of an auto-encoder fitted to other drawn talks.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from pipelines.store import Store
 from samples.builders.people import embedded_body
 
 REFERENCES, REFERENCE_SPEAKER = 24, 800_000  # drawn talks that FGD's encoder is fitted to and the nearest clip is taken from
+DRAW = 1000  # seeds between draws of the same clips
 SHIFT = 1  # clips further on whose truth a mismatched figure is taken with
 
 
@@ -113,6 +115,10 @@ def figures(table: dict[str, dict[str, float]], baseline: str | None) -> list[Fi
     return [*out, *(Figure(f"{n}_excess", round(abs(found[n] - 1), 4), "", "<= 0.15") for n in WITHIN)]
 
 
+def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
 def print_table(table: dict[str, dict[str, float]]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -156,6 +162,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("configs/small_stage2.yaml"))
     parser.add_argument("--weights", type=Path, help="stage 2 safetensors; default: the workspace's")
     parser.add_argument("--clips", type=int, default=16, help="unseen speakers, a clip each")
+    parser.add_argument("--draws", type=int, default=3, help="of ours for each clip, with other seeds; figures are their means")
     parser.add_argument("--row", action="append", default=[], metavar="NAME=FOLDER", help="another system's motion, 'baseline' for one")
     parser.add_argument("--baseline", type=Path, help="weights of benchmarks.stage2_two_stage: adds the row 'two-stage'")
     parser.add_argument("--list", type=Path, metavar="FOLDER", help="write the clips' speech and truth there and stop")
@@ -182,23 +189,28 @@ def main() -> None:
     others = draw_clips(config, REFERENCES, first=REFERENCE_SPEAKER, oracle=False)
     scorer = Scorer(config, body, clips, [c.truth for c in others])
     rows = control_rows(clips, others)
-    rows["ours, offline"] = perform_with(stage2.generator, body.to(options.device), clips)
-    rows["ours, stream"] = perform_with(stage2.generator, body, clips, chunk=5)
+    body.to(options.device)
+    ours = {
+        "ours, offline": [perform_with(stage2.generator, body, clips, DRAW * i) for i in range(options.draws)],
+        "ours, stream": [perform_with(stage2.generator, body, clips, DRAW * i, chunk=5) for i in range(options.draws)],
+    }
     body.to("cpu")
-    gap = max(float((a.full_pose - b.full_pose).abs().max()) for a, b in zip(rows["ours, offline"], rows["ours, stream"], strict=True))
+    pairs = zip(*(draws[0] for draws in ours.values()), strict=True)
+    gap = max(float((a.full_pose - b.full_pose).abs().max()) for a, b in pairs)
     for name, _, folder in (r.partition("=") for r in options.row):
         rows[name] = read_row(Path(folder), clips)
     if options.baseline:
         rows["two-stage"] = two_stage(load_baseline(options.baseline), clips)
     table = {}
-    for name, played in rows.items():
-        table[name], table[f"{name} mismatched"] = scorer.row(played), scorer.row(played, SHIFT)
+    for name, draws in ({name: [played] for name, played in rows.items()} | ours).items():
+        table[name], table[f"{name} mismatched"] = (_mean([scorer.row(d, shift) for d in draws]) for shift in (0, SHIFT))
     print_table(table)
     other = next((n for n in ("two-stage", "baseline") if n in rows), None)
     found = [*figures(table, other), Figure("stream_error_rad", gap, "rad", "<= 1e-4")]
     encoder, fps = make_audio_encoder(config.audio), float(config.cut.fps)
     found += idle_and_draws(stage2.generator, body.to(options.device), clips, table["truth"]["hand_speed"], fps, encoder)
-    about = {"clips": len(clips), "seconds": SECONDS, "autoencoder": scorer.autoencoder.weights_hash(), "rows": table}
+    about = {"clips": len(clips), "draws": options.draws, "seconds": SECONDS}
+    about |= {"autoencoder": scorer.autoencoder.weights_hash(), "rows": table}
     publish("stage2", found, device=device_name(options.device), config=about, seconds=time.perf_counter() - start, path=options.json)
 
 
