@@ -40,7 +40,7 @@ from samples.builders.talks import make_score, plan_talk, render_talk
 
 NECK, SHOULDERS, WRISTS = 12, (16, 17), (20, 21)
 TALKS = Path(str(resources.files("samples"))) / "talks"
-SEEDS = (20_001, 20_002, 20_003, 20_004)  # calibration draws its people from 30001 on and from 50001 to 74999
+SEEDS = (20_001, 20_002, 20_003, 20_004)  # calibration draws its people from 30001 on and from 50001 to 77999
 SIDE = 448  # pixels of drawn talks
 FRAMES = 125  # of each talk
 SPEED_FRAMES = (60, 300)

@@ -26,7 +26,9 @@ from samples.builders.people import embedded_body
 from samples.builders.strangers import Draw, Stranger, strangers
 
 OUT = Path(__file__).parent / "body" / "fit_lift.npz"
-SHORT = ((71_001, 21, 400), (72_001, 19, 448), (72_101, 22, 448), (73_001, 24, 400), (74_001, 111, 420))  # seed, people, pixels
+SHORT = (  # seed, people, pixels
+    (71_001, 21, 400), (72_001, 19, 448), (72_101, 22, 448), (73_001, 24, 400), (74_001, 111, 420), (76_001, 27, 420), (77_001, 27, 448),
+)  # fmt: skip
 DRAWS = (  # long and sparse, short and dense, in between; whole bodies, halves, and people behind desks
     Draw(first=50_001, people=99, frames=50, step=2, start=0, side=384, whole=8),
     Draw(first=60_001, people=96, frames=40, step=1, start=30, side=448, whole=9),
@@ -34,7 +36,7 @@ DRAWS = (  # long and sparse, short and dense, in between; whole bodies, halves,
     *(Draw(first, people, 24, 3, 10, side, whole=7) for first, people, side in SHORT),
     Draw(first=75_001, people=37, frames=24, step=3, start=10, side=400, whole=10**6, desk=(0.5, 0.75)),
 )
-NETWORKS, HIDDEN, STEPS, BATCH = 3, 64, 2500, 256
+NETWORKS, HIDDEN, STEPS, BATCH = 4, 64, 3000, 256
 RATE, DECAY, NOISE, DROPPED = 4e-3, 0.1, 0.15, 0.1
 LEAST_VISIBLE = 0.5  # of shoulders and elbows
 RIDGE, COMPONENTS, TENTHS = 20.0, 16, 10
