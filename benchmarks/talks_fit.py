@@ -2,8 +2,9 @@
 
 Talks that ship and talks drawn from seeds (espeak-ng), not cut; person and camera unknown to the fit. Joint errors in
 millimetres over the upper-body joints (`model.body.UPPER_BODY`): after Procrustes alignment of each frame (`pa`), and
-with necks laid over each other. Hands count in the frames where the detector saw them. `--real FOLDER` adds videos
-without truth: the mean distance of body landmarks from the fit's, in percent of the person's box.
+with necks laid over each other. Hands count in the frames where the detector saw them. `seated_`: the drawn talks again,
+with a desk in front of all that is below the chest. `--real FOLDER` adds videos without truth: the mean distance of body
+landmarks from the fit's, in percent of the person's box.
 """
 
 from __future__ import annotations
@@ -34,14 +35,16 @@ from pipelines.fit import FitBody, confidence, fit_landmarks, load_fit_body, obs
 from pipelines.formats import load_fit
 from pipelines.landmarks import Landmarks, detect
 from samples.builders.people import make_person
+from samples.builders.strangers import behind_desk
 from samples.builders.talks import make_score, plan_talk, render_talk
 
-NECK, WRISTS = 12, (20, 21)
+NECK, SHOULDERS, WRISTS = 12, (16, 17), (20, 21)
 TALKS = Path(str(resources.files("samples"))) / "talks"
-SEEDS = (20_001, 20_002, 20_003, 20_004)  # calibration draws its people from 30001 on, 50001 on and 60001 on
+SEEDS = (20_001, 20_002, 20_003, 20_004)  # calibration draws its people from 30001 on and from 50001 to 77999
 SIDE = 448  # pixels of drawn talks
 FRAMES = 125  # of each talk
 SPEED_FRAMES = (60, 300)
+DESK = 0.62  # of the picture's height, from the top, that a desk leaves to be seen
 SEAM_WINDOW = 90  # frames; as short as a long clip's windows never are
 # name → unit, bar
 FIGURES = {
@@ -58,6 +61,10 @@ FIGURES = {
     "landmark_fps": ("frames/s", ">= 20"),
     "fit_fps": ("frames/s", None),
 }
+SEATED = {  # figures of people behind desks → unit
+    "upper_pa_mpjpe_mm": "mm", "upper_neck_mpjpe_mm": "mm", "shoulder_neck_mm": "mm", "shoulder_width_ratio": "of the truth's",
+    "shoulder_drop_mm": "mm lower than the truth's, neck on neck", "mean_confidence": "0..1",
+}  # fmt: skip
 
 
 def figures(
@@ -74,8 +81,12 @@ def figures(
             video = Path(folder) / f"{seed}.mp4"
             pairs.append((video, render_talk(make_score(plan), make_person(plan.look), video, SIDE)))
         rows = [measure_talk(config, fitted, *pair, frames) for pair in pairs]
+        behind_desks = [measure_talk(config, fitted, *pair, frames, DESK) for pair in pairs[len(names) :]]
         longest = detect_some(pairs[0][0], load_fit(pairs[0][1]).fps, max(SPEED_FRAMES))
     out = [Figure(name, round(float(np.mean([row[name] for row in rows])), 4), unit, bar) for name, (unit, bar) in FIGURES.items()]
+    if behind_desks:
+        mean = lambda name: round(float(np.mean([row[name] for row in behind_desks])), 4)  # noqa: E731
+        out += [Figure(f"seated_{name}", mean(name), unit) for name, unit in SEATED.items()]
     for n in SPEED_FRAMES:
         wall, processor = fit_speed(config, fitted, longest, n)
         out.append(Figure(f"fit_fps_t{n}", round(wall, 2), "frames/s", ">= 25"))
@@ -84,11 +95,13 @@ def figures(
     return out + (real_footage(config, fitted, real) if real else [])
 
 
-def measure_talk(config: Config, fitted: FitBody, video: Path, beside: Path, frames: int) -> dict[str, float]:
-    """Figures of one talk, over its first `frames` frames."""
+def measure_talk(
+    config: Config, fitted: FitBody, video: Path, beside: Path, frames: int, desk: float | None = None
+) -> dict[str, float]:
+    """Figures of one talk, over its first `frames` frames; `desk`: share of the picture above a desk (none: no desk)."""
     truth = load_fit(beside)
     start = time.perf_counter()
-    found = detect_some(video, truth.fps, frames)
+    found = detect_some(video, truth.fps, frames, desk)
     detected = time.perf_counter()
     result = fit_landmarks(config, fitted, found, video.stem)
     seconds = time.perf_counter() - detected
@@ -103,8 +116,9 @@ def measure_talk(config: Config, fitted: FitBody, video: Path, beside: Path, fra
     }
 
 
-def detect_some(video: Path, rate: Fraction, frames: int) -> Landmarks:
-    return detect(islice(media.frames(video, rate), frames), rate)
+def detect_some(video: Path, rate: Fraction, frames: int, desk: float | None = None) -> Landmarks:
+    pictures = islice(media.frames(video, rate), frames)
+    return detect(pictures if desk is None else (behind_desk(picture, desk) for picture in pictures), rate)
 
 
 def fit_speed(config: Config, fitted: FitBody, found: Landmarks, frames: int) -> tuple[float, float]:
@@ -158,15 +172,19 @@ def compare(body: Body, fit: SmplxParams, true: SmplxParams, found: Landmarks) -
     """Errors of parameters [T] against the truth [T], both in the camera's frame."""
     ours, theirs = body.joints(fit), body.joints(true)
     upper = list(UPPER_BODY)
-    off = (ours - ours[:, [NECK]] - theirs + theirs[:, [NECK]]).norm(dim=-1)
+    off = ours - ours[:, [NECK]] - theirs + theirs[:, [NECK]]
+    width = lambda x: (x[:, SHOULDERS[0]] - x[:, SHOULDERS[1]]).norm(dim=-1).mean()  # noqa: E731
     jaws = torch.stack([fit.jaw_pose[:, 0], true.jaw_pose[:, 0]])
     bend = lambda x: x[2:] - 2 * x[1:-1] + x[:-2]  # noqa: E731
     arms = lambda x: sum((x[:, a] - x[:, b]).norm(dim=-1).mean() for a, b in ((16, 18), (18, 20), (17, 19), (19, 21)))  # noqa: E731
     return {
         "upper_pa_mpjpe_mm": 1e3 * aligned_error(ours[:, upper], theirs[:, upper]),
-        "upper_neck_mpjpe_mm": 1e3 * off[:, upper].mean().item(),
-        "wrist_neck_mm": 1e3 * off[:, list(WRISTS)].mean().item(),
-        "hand_pa_mpjpe_mm": 1e3 * float(np.mean(list(hand_errors(ours, theirs, found)))),
+        "upper_neck_mpjpe_mm": 1e3 * off[:, upper].norm(dim=-1).mean().item(),
+        "wrist_neck_mm": 1e3 * off[:, list(WRISTS)].norm(dim=-1).mean().item(),
+        "shoulder_neck_mm": 1e3 * off[:, list(SHOULDERS)].norm(dim=-1).mean().item(),
+        "shoulder_drop_mm": -1e3 * off[:, list(SHOULDERS), 1].mean().item(),
+        "shoulder_width_ratio": (width(ours) / width(theirs)).item(),
+        "hand_pa_mpjpe_mm": 1e3 * float(np.mean(list(hand_errors(ours, theirs, found)) or [np.nan])),
         "jaw_corr": torch.corrcoef(jaws)[0, 1].item(),
         "accel_error_mm": 1e3 * (bend(ours) - bend(theirs))[:, upper].norm(dim=-1).mean().item(),
         "jaw_error": (jaws[0] - jaws[1]).abs().mean().item(),

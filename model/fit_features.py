@@ -25,6 +25,9 @@ SEEN = (13, 14, 15, 16, 23, 24)
 _OTHER = {2: 5, 5: 2, 0: 0}  # pose landmarks whose mirror image is not the neighbour of the other parity
 _FACE_OTHER = {33: 263, 263: 33, 234: 454, 454: 234, 10: 10, 152: 152}
 LEFT_EYE, RIGHT_EYE, LEFT_CHEEK, RIGHT_CHEEK, FOREHEAD, CHIN = 263, 33, 454, 234, 10, 152
+SPANS = ((11, 13), (13, 15), (12, 14), (14, 16), (11, 15), (12, 16))  # upper arms, forearms, whole arms in the picture
+LONGEST = 90  # percentile over the clip that counts as a span's full length
+FACE_SHAPE = (*range(0, 468, 4), 468, 473)  # face points that tell its shape
 FORESHORTENED = 0.75  # bones that point nearer to the camera than this say nothing of their length
 LIKELY = 0.5  # visibility from which hips count
 
@@ -67,7 +70,7 @@ def unit(x: Array) -> Array:
 
 
 def proportions(found: Detected, directions: Array) -> Array:  # [T, S, D, 3] of `fit_lift.BONES` → [P]
-    """Logarithms of lengths in the picture over the distance of the eyes, medians over the clip; NaN where never seen."""
+    """Logarithms of lengths in the picture over the distance of the eyes, percentiles over the clip; NaN: never seen."""
     pose, face = found.pose[..., :2].astype(np.float64), found.face.astype(np.float64)
     hands = np.concatenate([found.left_hand, found.right_hand]).astype(np.float64)
     across = lambda i, j: np.linalg.norm(pose[:, i] - pose[:, j], axis=-1)  # noqa: E731
@@ -76,20 +79,40 @@ def proportions(found: Detected, directions: Array) -> Array:  # [T, S, D, 3] of
     shoulders, hips = (pose[:, 11] + pose[:, 12]) / 2, (pose[:, 23] + pose[:, 24]) / 2
     seen = (found.visibility[:, [23, 24]].mean(1) > LIKELY) & (hips[:, 1] < found.size[1])
     only = lambda x: np.where(seen, x, np.nan)  # noqa: E731
-    upper, lower, width = (
-        np.concatenate([_stretched(across(a + s, b + s), directions[:, s, bone]) for s in (0, 1)])
-        for a, b, bone in ((11, 13, 0), (13, 15, 1), (11, 12, 2))
-    )
-    width = width[: len(pose)] if not np.isnan(width[: len(pose)]).all() else width
+    there = (found.visibility > LIKELY) & ((pose > 0) & (pose < found.size)).all(-1)
+    arms = {  # joint that the bone starts at, of the left arm → lengths of both sides where the bone is seen, frames one after the other
+        a: np.concatenate([np.where(there[:, a + s] & there[:, a + s + 2], across(a + s, a + s + 2), np.nan) for s in (0, 1)])
+        for a in (11, 13)
+    }  # fmt: skip
+    both = directions.transpose(1, 0, 2, 3).reshape(-1, *directions.shape[2:])
+    upper, lower = _stretched(arms[11], both[:, 0]), _stretched(arms[13], both[:, 1])
+    width = _stretched(across(11, 12), directions[:, 0, 2])
+    elbows = np.where(there[:, 13] & there[:, 14], across(13, 14), np.nan)
     lengths = [
         (on_face(33, 263), 50), (on_face(234, 454), 50), (on_face(10, 152), 50), (on_face(168, 152), 50), (on_face(1, 152), 50),
         (on_face(133, 362), 50), (on_face(61, 291), 50), (on_face(468, 473), 50), (width, 50), (upper, 50), (lower, 50),
         (only(np.linalg.norm(hips - shoulders, axis=-1)), 50), (np.abs((face[:, 152, :2] - shoulders)[:, 1]), 50),
         (np.abs((face[:, 168, :2] - shoulders)[:, 1]), 50), (across(7, 8), 50), (of_hand(5, 17, 3), 75), (of_hand(0, 9, 3), 75),
-        (of_hand(0, 9, 2), 90), (only(across(23, 24)), 50),
+        (of_hand(0, 9, 2), 90), (only(across(23, 24)), 50), (elbows, 50),
+        *((arms[a], q) for a in (11, 13) for q in (90, 98)),
     ]  # fmt: skip
     logs = np.log([max(_percentile(values, q), 1e-3) for values, q in lengths])
     return logs[1:] - logs[0]
+
+
+def face_shape(found: Detected, like: Array) -> Array:  # [K, 3] about its middle → [3 K]
+    """How the points `FACE_SHAPE` differ from `like`, over which each frame is laid by a similarity; median over the clip."""
+    points = found.face[:, FACE_SHAPE].astype(np.float64)
+    points = points[np.isfinite(points).all((1, 2))]
+    if not len(points):
+        return np.full(like.size, np.nan)
+    points = points - points.mean(1, keepdims=True)
+    u, s, vt = np.linalg.svd(points.transpose(0, 2, 1) @ like)
+    mirror = np.ones_like(s)
+    mirror[:, 2] = np.sign(np.linalg.det(u @ vt))
+    scale = (s * mirror).sum(1) / np.square(points).sum((1, 2))
+    laid = scale[:, None, None] * points @ ((u * mirror[:, None]) @ vt)
+    return (np.median(laid, 0) - like).ravel()
 
 
 def _stretched(length: Array, direction: Array) -> Array:
@@ -123,6 +146,9 @@ def _frame_features(found: Detected, side: int) -> Array:  # [T, F]
     out += [unit(on_face(LEFT_EYE) - on_face(RIGHT_EYE)), unit(on_face(FOREHEAD) - on_face(CHIN))]
     with np.errstate(divide="ignore"):
         out.append(np.log(np.stack([face_size, width], 1) / typical))
+    spans = np.stack([np.linalg.norm((at(i) - at(j))[:, :2], axis=-1) for i, j in SPANS], 1)
+    longest = np.array([_percentile(span, LONGEST) for span in spans.T])
+    out += [np.log(np.maximum(spans / typical, 0.05)), spans / np.maximum(longest, 1e-3), spans / max(_percentile(width, 50), 1e-3)]
     for hand in (own, other):
         out += _hand_features(hand.astype(np.float64) * to_left, middle, typical)
     return np.concatenate(out, 1)

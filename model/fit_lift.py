@@ -1,10 +1,11 @@
 """Where trunk and arms point and how long their bones are, learned from what the detector says of a clip.
 
 Mediapipe's world landmarks bend forearms, turn shoulders and lean trunks the same wrong way in everybody. Two small
-learned maps do better: a network gives directions of bones per frame, a linear map gives bone lengths of the clip. Both
-were trained on embedded people who are in no sample talk: `python -m samples.build_fit_lift`.
+learned maps do better: a network gives directions of bones per frame, a linear map gives bone lengths of the clip from
+proportions and the shape of the face. Both were trained on embedded people who are in no sample talk:
+`python -m samples.build_fit_lift`.
 
-Axis legend: `T` frames, `F` features, `H` hidden units, `D` bones, `P` proportions, `L` lengths, `S` sides.
+Axis legend: `T` frames, `F` features, `N` networks, `H` hidden units, `D` bones, `P` proportions, `K` face points, `L` lengths, `S` sides.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from model.fit_features import MIRROR, Array, Detected, clip_features, proportions, unit
+from model.fit_features import MIRROR, Array, Detected, clip_features, face_shape, proportions, unit
 
 # directed bones of the left side, by the body's joints: what the network gives, in this order
 BONES = (
@@ -35,16 +36,20 @@ SMOOTHED = 0.04  # seconds, standard deviation of the kernel over time
 
 @dataclass(frozen=True)
 class Lift:
-    """Standardised features → one hidden layer → directions; proportions → logarithms of lengths."""
+    """Standardised features → `N` networks of two hidden layers → their mean's directions; proportions → logarithms of lengths."""
 
     mean: Array  # [F]
     scale: Array  # [F]
-    hidden: Array  # [H, F]
-    hidden_bias: Array  # [H]
-    out: Array  # [3 D, H]
-    out_bias: Array  # [3 D]
+    first: Array  # [N, H, F]
+    first_bias: Array  # [N, H]
+    second: Array  # [N, H, H]
+    second_bias: Array  # [N, H]
+    out: Array  # [N, 3 D, H]
+    out_bias: Array  # [N, 3 D]
     usual: Array  # [P] proportions of the people trained on
-    length: Array  # [L, P]
+    face: Array  # [K, 3] the usual shape of a face, about its middle
+    spread: Array  # [P + 3 K] standard deviations of proportions and faces
+    length: Array  # [L, P + 3 K]
     length_bias: Array  # [L]
     length_covariance: Array  # [L, L] of the error in people it was not trained on
 
@@ -56,7 +61,7 @@ class Lift:
     def __call__(self, found: Detected) -> tuple[Array, Array, Array]:
         """Unit directions [T, S, D, 3] in world axes (NaN where nobody was found), log lengths [L], their covariance [L, L]."""
         directions = self.directions(found)
-        return directions, self.lengths(proportions(found, directions)), self.length_covariance
+        return directions, self.lengths(proportions(found, directions), face_shape(found, self.face)), self.length_covariance
 
     def directions(self, found: Detected) -> Array:  # [T, S, D, 3]
         both = np.stack([self.read(x) for x in clip_features(found)], 1)
@@ -69,10 +74,20 @@ class Lift:
     def read(self, features: Array) -> Array:  # [..., F] → [..., D, 3]
         """Unit directions of a left side; features that are unknown count as usual ones."""
         x = np.nan_to_num(np.clip((features - self.mean) / self.scale, -FARTHEST, FARTHEST))
-        x = x @ self.hidden.T + self.hidden_bias
-        x = x / (1 + np.exp(-x))
-        return unit((x @ self.out.T + self.out_bias).reshape(*x.shape[:-1], -1, 3))
+        said = []
+        for first, first_bias, second, second_bias, out, out_bias in zip(
+            self.first, self.first_bias, self.second, self.second_bias, self.out, self.out_bias, strict=True
+        ):
+            hidden = _silu(_silu(x @ first.T + first_bias) @ second.T + second_bias)
+            said.append(hidden @ out.T + out_bias)
+        mean = np.mean(said, 0)
+        return unit(mean.reshape(*mean.shape[:-1], -1, 3))
 
-    def lengths(self, found: Array) -> Array:  # [P] → [L]
-        """Logarithms of lengths in metres."""
-        return self.length @ np.where(np.isnan(found), 0.0, found - self.usual) + self.length_bias
+    def lengths(self, found: Array, face: Array) -> Array:  # [P], [3 K] → [L]
+        """Logarithms of lengths in metres; what is unknown counts as usual, what is further out than `FARTHEST` as that far."""
+        off = np.nan_to_num(np.concatenate([found - self.usual, face]))
+        return self.length @ np.clip(off, -FARTHEST * self.spread, FARTHEST * self.spread) + self.length_bias
+
+
+def _silu(x: Array) -> Array:
+    return x / (1 + np.exp(-x))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +17,29 @@ import torch
 from rich.progress import track
 
 from model.body import Body
-from model.fit_features import MIRROR, Array, clip_features, proportions, unit
+from model.fit_features import FACE_SHAPE, MIRROR, Array, clip_features, face_shape, proportions, unit
 from model.fit_lift import BONES, FARTHEST, LENGTHS, Lift
 from model.fit_priors import joint_index
 from model.fit_shape import log_lengths
+from pipelines.landmarks import Landmarks
 from samples.builders.people import embedded_body
 from samples.builders.strangers import Draw, Stranger, strangers
 
 OUT = Path(__file__).parent / "body" / "fit_lift.npz"
-DRAWS = (  # long and sparse, short and dense
+SHORT = (  # seed, people, pixels
+    (71_001, 21, 400), (72_001, 19, 448), (72_101, 22, 448), (73_001, 24, 400), (74_001, 111, 420), (76_001, 27, 420), (77_001, 27, 448),
+)  # fmt: skip
+DRAWS = (  # long and sparse, short and dense, in between; whole bodies, halves, and people behind desks
     Draw(first=50_001, people=99, frames=50, step=2, start=0, side=384, whole=8),
     Draw(first=60_001, people=96, frames=40, step=1, start=30, side=448, whole=9),
+    Draw(first=70_001, people=59, frames=36, step=2, start=20, side=400, whole=9),
+    *(Draw(first, people, 24, 3, 10, side, whole=7) for first, people, side in SHORT),
+    Draw(first=75_001, people=37, frames=24, step=3, start=10, side=400, whole=10**6, desk=(0.5, 0.75)),
 )
-NETWORKS, HIDDEN, STEPS, BATCH = 3, 32, 1500, 256
-RATE, DECAY, NOISE, DROPPED = 4e-3, 0.1, 0.3, 0.1
+NETWORKS, HIDDEN, STEPS, BATCH = 4, 64, 3000, 256
+RATE, DECAY, NOISE, DROPPED = 4e-3, 0.1, 0.15, 0.1
 LEAST_VISIBLE = 0.5  # of shoulders and elbows
-RIDGE = 5.0
+RIDGE, COMPONENTS, TENTHS = 20.0, 16, 10
 
 
 @dataclass(frozen=True)
@@ -64,78 +72,101 @@ def _other(name: str) -> str:
 
 
 def train_network(examples: list[Example], seed: int = 0) -> dict[str, Array]:
-    """`NETWORKS` networks side by side, which is one wide network; same examples, same weights."""
+    """`NETWORKS` networks; same examples, same weights."""
     rows = lambda e, x: x[:, e.good].reshape(-1, x.shape[-1])  # noqa: E731
     inputs = np.concatenate([rows(e, e.features) for e in examples])
     targets = np.concatenate([rows(e, e.directions) for e in examples])
     mean, scale = np.nanmean(inputs, 0), np.nanstd(inputs, 0) + 1e-4
     x = torch.from_numpy(np.nan_to_num(np.clip((inputs - mean) / scale, -FARTHEST, FARTHEST)).astype(np.float32))
     y = torch.from_numpy(targets)
-    layers = []
+    networks = []
     for index in range(NETWORKS):
         torch.manual_seed(seed + index)
-        first, last = torch.nn.Linear(x.shape[1], HIDDEN), torch.nn.Linear(HIDDEN, y.shape[1])
-        optimizer = torch.optim.AdamW([*first.parameters(), *last.parameters()], lr=RATE, weight_decay=DECAY)
+        layers = [torch.nn.Linear(a, b) for a, b in pairwise((x.shape[1], HIDDEN, HIDDEN, y.shape[1]))]
+        parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
+        optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
         for _ in range(STEPS):
             pick = torch.randint(len(x), (BATCH,))
-            hidden = torch.nn.functional.silu(first(x[pick] + NOISE * torch.randn(BATCH, x.shape[1])))
-            guess = last(torch.nn.functional.dropout(hidden, DROPPED))
-            loss = torch.nn.functional.smooth_l1_loss(guess, y[pick], beta=0.1)
+            hidden = x[pick] + NOISE * torch.randn(BATCH, x.shape[1])
+            for layer in layers[:-1]:
+                hidden = torch.nn.functional.dropout(torch.nn.functional.silu(layer(hidden)), DROPPED)
+            loss = torch.nn.functional.smooth_l1_loss(layers[-1](hidden), y[pick], beta=0.1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-        layers.append([p.detach().numpy() for p in (first.weight, first.bias, last.weight, last.bias)])
-    hidden_, bias, out, out_bias = ([layer[i] for layer in layers] for i in range(4))
-    return {
-        "mean": mean, "scale": scale, "hidden": np.concatenate(hidden_), "hidden_bias": np.concatenate(bias),
-        "out": np.concatenate(out, 1) / NETWORKS, "out_bias": np.mean(out_bias, 0),
-    }  # fmt: skip
+        networks.append([p.detach().numpy() for p in parameters])
+    names = ("first", "first_bias", "second", "second_bias", "out", "out_bias")
+    stacked = {name: np.stack(values) for name, values in zip(names, zip(*networks, strict=True), strict=True)}
+    return {"mean": mean, "scale": scale, **stacked}
 
 
-def train_lengths(found: Array, lengths: Array) -> dict[str, Array]:
-    """Ridge regression of lengths [N, L] from proportions [N, P]; its covariance from leaving out one person after the other."""
-    usual = np.nanmean(found, 0)
-    x, middle = np.nan_to_num(found - usual), lengths.mean(0)
-    spread = x.std(0) + 1e-6
+def train_lengths(found: Array, faces: Array, lengths: Array) -> dict[str, Array]:
+    """Ridge regression of lengths [N, L] from proportions [N, P] and face shapes [N, 3 K], of which the first components count.
+
+    Covariance: of the error in a tenth of the people when the others tell.
+    """
+    usual, middle, count = np.nanmean(found, 0), lengths.mean(0), found.shape[1]
+    x = np.nan_to_num(np.concatenate([found - usual, faces], 1))
+    far = FARTHEST * x.std(0)
+    x = np.clip(x, -far, far)
+    components = np.linalg.svd(x[:, count:], full_matrices=False)[2][:COMPONENTS]
+    known = np.concatenate([x[:, :count], x[:, count:] @ components.T], 1)
+    scale = known.std(0) + 1e-6
 
     def solve(rows: Array) -> tuple[Array, Array]:
-        a = x[rows] / spread
-        slope = np.linalg.solve(a.T @ a + RIDGE * np.eye(a.shape[1]), a.T @ (lengths[rows] - middle))
-        return slope.T / spread, (lengths[rows] - a @ slope).mean(0)
+        a = known[rows] / scale
+        centre = a.mean(0)
+        slope = np.linalg.solve((a - centre).T @ (a - centre) + RIDGE * np.eye(a.shape[1]), (a - centre).T @ (lengths[rows] - middle))
+        return slope.T / scale, (lengths[rows] - a @ slope).mean(0)
 
-    everyone = np.arange(len(x))
+    everyone = np.random.default_rng(0).permutation(len(x))
     off = []
-    for i in everyone:
-        slope, bias = solve(everyone[everyone != i])
-        off.append(slope @ x[i] + bias - lengths[i])
+    for part in np.array_split(everyone, TENTHS):
+        slope, bias = solve(np.setdiff1d(everyone, part))
+        off.append(known[part] @ slope.T + bias - lengths[part])
     slope, bias = solve(everyone)
-    return {"usual": usual, "length": slope, "length_bias": bias, "length_covariance": np.cov(np.array(off).T)}
+    whole = np.concatenate([slope[:, :count], slope[:, count:] @ components], 1)
+    covariance = np.cov(np.concatenate(off).T)
+    return {"usual": usual, "spread": far / FARTHEST, "length": whole, "length_bias": bias, "length_covariance": covariance}
+
+
+def usual_face(clips: list[Landmarks]) -> Array:  # [K, 3]
+    """The mean shape of faces, about its middle; two eyes' distance is 1."""
+    first = next(c.face[i, FACE_SHAPE] for c in clips for i in range(len(c.face)) if np.isfinite(c.face[i]).all())
+    usual = first.astype(np.float64) / np.linalg.norm(first[-1] - first[-2])
+    for _ in range(2):
+        usual = usual - usual.mean(0)
+        usual = usual + np.nanmean([face_shape(c, usual) for c in clips], 0).reshape(usual.shape)
+        usual /= np.linalg.norm(usual[-1] - usual[-2])
+    return usual - usual.mean(0)
 
 
 def train(examples: list[Example]) -> tuple[Lift, Array, Array]:
     """The maps; how far directions [D, 3] (root mean square) and lengths [L] (standard deviation) are off in other people."""
     blank = {f.name: np.zeros((1, 1), np.float32) for f in fields(Lift)}
     halves = [examples[::2], examples[1::2]]
-    found, lengths, off = [], [], []
+    face = usual_face([e.stranger[0] for e in examples])
+    found, faces, lengths, off = [], [], [], []
     for taught, asked in (halves, halves[::-1]):
         half = Lift(**{**blank, **train_network(taught)})
         for e in asked:
             directions = half.directions(e.stranger[0])
             found.append(proportions(e.stranger[0], directions))
+            faces.append(face_shape(e.stranger[0], face))
             lengths.append(e.lengths)
             read = np.stack([half.read(x).reshape(len(x), -1) for x in e.features])
             off.append((read - e.directions)[:, e.good].reshape(-1, len(BONES), 3))
-    of_lengths = train_lengths(np.array(found), np.array(lengths))
-    whole = Lift(**{n: v.astype(np.float32) for n, v in {**blank, **train_network(examples), **of_lengths}.items()})
+    told = {"face": face, **train_lengths(np.array(found), np.array(faces), np.array(lengths)), **train_network(examples)}
+    whole = Lift(**{name: values.astype(np.float32) for name, values in told.items()})
     return whole, np.sqrt(np.square(np.concatenate(off)).mean(0)), np.sqrt(np.diag(whole.length_covariance))
 
 
 def save(path: Path, lift: Lift) -> None:
     """Large matrices in half precision, which costs nothing."""
     arrays = {f.name: getattr(lift, f.name) for f in fields(lift)}
-    np.savez_compressed(path, **{n: v.astype(np.float16) if n in ("hidden", "out") else v for n, v in arrays.items()})
+    np.savez_compressed(path, **{n: v.astype(np.float16) if n in ("first", "second", "out") else v for n, v in arrays.items()})
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from samples.builders.scene import Sensor, Stand, camera_of, lights_of, tint_of
 from samples.builders.talks import make_score, perform, plan_talk
 
 FPS = Fraction(25)  # of the talks
+WOOD = (112, 84, 62)  # a desk's colour, 0..255
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Draw:
     side: int  # pixels
     whole: int  # every how manieth person is seen whole, the others to the hips
     least_seconds: float = 5.0
+    desk: tuple[float, float] | None = None  # least and largest share of the picture that is above a desk (none: no desks)
 
 
 Stranger = tuple[Landmarks, SmplxParams, Camera]  # what was found, the parameters [T] shown, the camera
@@ -68,7 +70,18 @@ def stranger(draw: Draw, seed: int) -> Stranger:
     params = perform(make_score(talk), talk.take, person.betas.numpy())[chosen]
     stand = Stand.of(person)
     camera = camera_of(talk.shot, stand, draw.side)
-    return detect(_pictures(talk, person, stand, params, camera, draw.side), FPS / draw.step), params, camera
+    pictures = _pictures(talk, person, stand, params, camera, draw.side)
+    if draw.desk is not None:
+        above = np.random.default_rng([seed, 71]).uniform(*draw.desk)
+        pictures = (behind_desk(picture, above) for picture in pictures)
+    return detect(pictures, FPS / draw.step), params, camera
+
+
+def behind_desk(picture: NDArray[np.uint8], above: float) -> NDArray[np.uint8]:  # [H, W, 3]
+    """The picture with a desk in front of all that is lower than the share `above` of its height."""
+    out = picture.copy()
+    out[round(above * len(out)) :] = WOOD
+    return out
 
 
 def _pictures(

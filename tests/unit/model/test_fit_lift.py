@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.fit_features import clip_features, proportions
+from model.fit_features import FACE_SHAPE, clip_features, face_shape, proportions
 from model.fit_layout import LEGS, LIFTED, lifted, observe
 from model.fit_lift import BONES, Lift
 from model.fit_shape import log_height, log_lengths, shape_prior
@@ -91,6 +91,43 @@ def test_a_face_or_hands_that_were_never_found_leave_something_to_be_told(lift):
     directions, lengths, _ = lift(found)
     assert np.isfinite(directions).all()
     assert np.isfinite(lengths).all()
+
+
+def test_the_shape_of_a_face_does_not_depend_on_where_it_is_looks_or_how_large_it_is():
+    found = drawn(5)
+    like = found.face[0, FACE_SHAPE] - found.face[0, FACE_SHAPE].mean(0)
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    turn *= np.sign(np.linalg.det(turn))
+    one = replace(found, face=np.broadcast_to(found.face[1], found.face.shape))
+    turned = replace(one, face=1.7 * one.face @ turn + 40)
+    assert np.allclose(face_shape(one, like), face_shape(turned, like), atol=1e-6)
+    assert np.allclose(face_shape(replace(one, face=one.face * 0 + 3 * found.face[0] @ turn), like), 0, atol=1e-6)
+
+
+def test_one_unusual_frame_does_not_change_the_shape_of_a_face(lift):
+    found = drawn(6)
+    steady = replace(found, face=np.repeat(found.face[:1], FRAMES, 0))
+    odd = replace(steady, face=steady.face.copy())
+    odd.face[2] = found.face[5]
+    shapes = [face_shape(x, lift.face.astype(np.float64)) for x in (steady, odd)]
+    assert np.allclose(*shapes, atol=1e-9)
+
+
+def test_landmarks_that_are_only_guessed_say_nothing_of_lengths(lift):
+    found = drawn(7)
+    found.visibility[:, 13:17] = 0.1
+    wild = replace(found, pose=found.pose.copy())
+    wild.pose[:, 13:17] *= 0.01
+    across = np.zeros((FRAMES, 2, len(BONES), 3))
+    across[..., 0] = 1
+    told = [lift.lengths(proportions(x, across), face_shape(x, lift.face)) for x in (found, wild)]
+    assert np.allclose(*told, atol=1e-6)
+
+
+def test_impossible_proportions_give_lengths_that_people_have(lift):
+    found = drawn(8)
+    _, lengths, covariance = lift(replace(found, pose=found.pose * 50))
+    assert (np.abs(lengths - lift.length_bias) < 15 * np.sqrt(np.diag(covariance))).all()
 
 
 def test_a_bone_that_points_at_the_camera_says_nothing_of_its_length():
