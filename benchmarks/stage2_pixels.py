@@ -129,7 +129,7 @@ def main() -> None:
             learn(task, learned, options.steps, options.batch, config.seed)
         rows[name] = [look(task, person, seed) for seed, person in enumerate(unseen)]
     found = [figure for name, row in rows.items() for figure in _means(row, name)]
-    found += _gains(rows["pixels"], rows["motion"], [p.group for p in unseen])
+    found += paired_gains(rows["pixels"], rows["motion"], [p.group for p in unseen])
     about, spent = {n: str(v) for n, v in vars(options).items() if n != "json"}, time.perf_counter() - start
     publish("stage2_pixels", found, device=device_name(options.device), config=about, seconds=spent, path=options.json)
 
@@ -138,7 +138,7 @@ def _means(row: list[dict[str, float]], name: str) -> list[Figure]:
     return [Figure(f"{k}_{name}", round(float(np.mean([r[k] for r in row])), 4), UNITS.get(k, "")) for k in row[0]]
 
 
-def _gains(with_pixels: list[dict[str, float]], without: list[dict[str, float]], speakers: list[str]) -> list[Figure]:
+def paired_gains(with_pixels: list[dict[str, float]], without: list[dict[str, float]], speakers: list[str]) -> list[Figure]:
     """Differences paired by clip, with where they lie with 95 % confidence."""
     out = []
     for k in without[0]:

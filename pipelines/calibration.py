@@ -31,7 +31,7 @@ from pipelines.store import Store, writing
 
 ROUNDS, TALKS, FRAMES = 6, 24, 500
 STEP = 0.15  # power of the ratio of spreads by which a round moves a heat: a spread goes with about the fifth power of it
-NARROWEST, WIDEST = 0.8, 1.25  # heats
+NARROWEST, WIDEST = 0.65, 1.35  # heats
 
 
 @torch.no_grad()

@@ -1,0 +1,81 @@
+"""What benchmarks of stage 2 say, of a network too small to say anything."""
+
+import ctypes
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmarks import stage2_speed
+from benchmarks.stage2_pictured import STRIDE, draw_pictured
+from benchmarks.stage2_pixels import arm, learn, look, paired_gains
+from benchmarks.stage2_two_stage import load_baseline, two_stage
+from benchmarks.talk_scores import Clip
+from configs.schema import BaselineConfig, Config
+from model.audio_to_motion import AudioToMotion
+from model.motion import MOTION
+from model.stage1 import Stage1
+from model.types import SmplxParams
+
+
+def _speaks():
+    from samples.builders.espeak import LIBRARY
+
+    try:
+        return bool(ctypes.CDLL(LIBRARY))
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not _speaks(), reason="espeak-ng is not installed")
+def test_arms_with_and_without_pixels_begin_alike_and_only_one_sees_pictures(tiny_settings, body, monkeypatch):
+    training = {**tiny_settings["stage2_training"], "windows": 1, "draws": 1, "pixel_frames": 1, "own_share": 0.0}
+    config = Config.model_validate({**tiny_settings, "stage2_training": training})
+    person = draw_pictured(config, 950_000, 2.5, 64)
+    assert person.images[..., 3].float().mean() > 20
+    assert person.images[..., :3].float().std() > 20
+    torch.manual_seed(0)
+    stage1 = Stage1(config.stage1, body)
+    monkeypatch.setattr("benchmarks.stage2_pixels.load_stage1", lambda *_: stage1)
+    without, with_pixels = (arm(config, None, None, pixels, [person], "cpu") for pixels in (False, True))
+    first, second = (look(task, person, 0) for task in (without, with_pixels))
+    assert first == second
+    assert 5 < first["psnr_head"] < 60
+    for task in (without, with_pixels):
+        torch.nn.init.normal_(task.network.appearance.weight, std=0.1)
+        learn(task, [person], 2, 1, 0)
+    moved = (with_pixels.network.appearance_basis - without.network.appearance_basis).abs().max()
+    assert moved > 0
+    assert len(person.inputs) == -(-len(person.images) // STRIDE)
+
+
+def test_gains_are_paired_by_clip():
+    rows = [{"psnr": 20.0}, {"psnr": 30.0}], [{"psnr": 21.0}, {"psnr": 31.5}]
+    found = {f.name: f.value for f in paired_gains(rows[1], rows[0], ["a", "b"])}
+    assert found["psnr_gain"] == 1.25
+    assert 1.0 <= found["psnr_gain_low"] <= found["psnr_gain_high"] <= 1.5
+
+
+def test_the_baseline_is_read_back_and_placed_where_the_truth_begins(tmp_path):
+    torch.manual_seed(0)
+    settings = BaselineConfig(width=16, layers=1, codes=8)
+    network = AudioToMotion(12, settings.width, settings.layers, settings.codes, 3)
+    network.motion.fit([torch.randn(64, MOTION) * 0.1 for _ in range(2)], 0)
+    save_file(network.state_dict(), tmp_path / "b.safetensors", {"config": settings.model_dump_json()})
+    truth = dataclasses.replace(SmplxParams.zeros(40), transl=torch.full((40, 3), 2.0))
+    clip = Clip("a", truth, truth, np.random.default_rng(0).random((40, 12), np.float32), np.zeros(1), (), ())
+    made = two_stage(load_baseline(tmp_path / "b.safetensors"), [clip])[0]
+    assert made.transl.shape == (40, 3)
+    assert (made.transl - 2).abs().max() < 1.5
+    (tmp_path / "junk").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"expected audio_to_motion\.safetensors of the baseline"):
+        load_baseline(tmp_path / "junk")
+
+
+def test_made_up_speech_is_the_same_again_and_as_long_as_asked():
+    sound = stage2_speed.made_up_speech(0.5, 3)
+    assert np.array_equal(sound, stage2_speed.made_up_speech(0.5, 3))
+    assert sound.shape == (8000,)
+    assert 0.01 < sound.std() < 0.2
