@@ -1,18 +1,17 @@
 """How well stage 2 makes speakers talk whom it has never seen: motion against the truth of the same speech.
 
-    python -m benchmarks.stage2 [--config FILE] [--weights FILE] [--clips 16] [--row NAME=FOLDER]
+    python -m benchmarks.stage2 [--config FILE] [--weights FILE] [--clips 16] [--baseline FILE] [--row NAME=FOLDER]
+    python -m benchmarks.stage2 --speed-only
 
 Speakers are drawn afresh by the talk generator (motion and sound, no pictures), each with an oracle draw: the generator run
 again on the same speech with another seed, which is what a perfect sampler would score. Each starts from the truth's first
-frame. `--row` adds another system's motion: a folder of fit files named <clip>.npz (`--list` writes the clips' speech and
-truth there for it). FGD is in the latents of an auto-encoder fitted to the training motion, or to other drawn talks.
+frame; ours are means over some draws. `--row` adds another system's motion: a folder of fit files named <clip>.npz (`--list`
+writes the clips' speech and truth there for it). FGD is in the latents of an auto-encoder fitted to other drawn talks.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import resource
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -22,21 +21,21 @@ import numpy as np
 import torch
 
 from benchmarks.report import Figure, arguments, device_name, publish
-from benchmarks.talk_scores import SECONDS, SPEAKER, Clip, Scorer, draw_clips, ratios
+from benchmarks.stage2_speed import speeds
+from benchmarks.stage2_two_stage import load_baseline, two_stage
+from benchmarks.talk_scores import SECONDS, Clip, Scorer, draw_clips, ratios
 from configs.schema import Config, load_config
 from model import metrics, metrics_talk
-from model.audio_encoders import make_audio_encoder
+from model.audio_encoders import SAMPLE_RATE, make_audio_encoder
 from model.body import Body
-from model.stage2 import Stage2
-from model.types import Camera, SmplxParams
+from model.types import SmplxParams
 from pipelines.checkpoints import load_stage2
-from pipelines.crops import shrink
-from pipelines.media import SAMPLE_RATE
 from pipelines.nearest import nearest_stretches
 from pipelines.store import Store
 from samples.builders.people import embedded_body
 
 REFERENCES, REFERENCE_SPEAKER = 24, 800_000  # drawn talks that FGD's encoder is fitted to and the nearest clip is taken from
+DRAW = 1000  # seeds between draws of the same clips
 SHIFT = 1  # clips further on whose truth a mismatched figure is taken with
 
 
@@ -93,51 +92,7 @@ def idle_and_draws(generator: Any, body: Body, clips: list[Clip], truth_speed: f
     ]
 
 
-# --- speed
-
-
-def speeds(config: Config, stage2: Stage2, clip: Clip, size: int = 512, frames: int = 64) -> list[Figure]:
-    """Sound → pictures of `size`² on the network's device: whole speech, stream of 40 ms pieces, time to the first picture."""
-    from benchmarks.stage1 import draw_subject
-    from pipelines.steps_stage1 import in_camera
-    from pipelines.stream import Avatar
-
-    device, subject = next(stage2.parameters()).device, draw_subject(SPEAKER)
-    side = stage2.stage1.config.image.image_size
-    camera = subject.cameras[:1].resized(side, side).to(device)
-    image = shrink(subject.pictures[:1, ..., :3], side).movedim(-1, 1).to(device)
-    with torch.no_grad():
-        body = in_camera(stage2.stage1, subject.params[:1].to(device), camera.w2c)
-        encoding = dataclasses.replace(stage2.stage1.encode(image, camera, body), params=body)
-        wide = camera[0].resized(size, size)
-        upright = Camera(torch.eye(4, device=device), wide.intrinsics, wide.size)
-        avatar = Avatar(config, stage2, encoding, stage2.identity(encoding), upright)
-    sound = clip.audio[: int(frames * SAMPLE_RATE / config.cut.fps)]
-    piece = SAMPLE_RATE // 25
-    pieces = [sound[i : i + piece] for i in range(0, len(sound), piece)]
-    offline, live = (lambda: avatar.speaking(sound, frames)), (lambda: avatar.live(pieces))
-    found = []
-    for name, run in (("offline", offline), ("stream", live)):
-        list(itertools.islice(run(), 8))  # compiles and fills caches
-        start = time.perf_counter()
-        count = sum(1 for _ in run())
-        found.append(Figure(f"fps_{size}_{name}", round(count / (time.perf_counter() - start), 2), "frames/s"))
-    waits = []
-    for _ in range(3):
-        start = time.perf_counter()
-        next(live())
-        waits.append(1000 * (time.perf_counter() - start))
-    bar = "<= 150" if device.type == "cuda" else None
-    return [*found, Figure("first_frame_ms", round(sorted(waits)[1], 1), "ms", bar), *_memory(device)]
-
-
-def _memory(device: torch.device) -> list[Figure]:
-    if device.type == "cuda":
-        return [Figure("peak_gpu_memory", torch.cuda.max_memory_allocated(device) / 1e9, "GB")]
-    return [Figure("peak_memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, "GB")]
-
-
-# --- all together
+# --- figures
 
 BARS = {
     "jitter_excess": "<= 0.2", "mouth_corr_ratio": ">= 0.93", "mouth_corr_mismatched": "<= 0.05", "mouth_lag_ms": "<= 20",
@@ -150,7 +105,7 @@ WITHIN = ("jaw_amplitude", "hand_speed", "l1div", "blink_rate")  # each to be wi
 
 def figures(table: dict[str, dict[str, float]], baseline: str | None) -> list[Figure]:
     """The issue's figures of our row, offline but for seams, which are the stream's."""
-    found = ratios(table, "ours")
+    found = ratios(table, "ours, offline")
     found["seam_ratio"] = ratios(table, "ours, stream")["seam_ratio"]
     found["jitter_excess"] = abs(found["jitter_ratio"] - 1)
     if baseline is not None:
@@ -158,6 +113,10 @@ def figures(table: dict[str, dict[str, float]], baseline: str | None) -> list[Fi
     units = {"mouth_lag_ms": "ms", "foot_sliding_mm_s": "mm/s"}
     out = [Figure(n, round(v, 4), units.get(n, ""), BARS.get(n)) for n, v in found.items()]
     return [*out, *(Figure(f"{n}_excess", round(abs(found[n] - 1), 4), "", "<= 0.15") for n in WITHIN)]
+
+
+def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
 def print_table(table: dict[str, dict[str, float]]) -> None:
@@ -203,14 +162,22 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("configs/small_stage2.yaml"))
     parser.add_argument("--weights", type=Path, help="stage 2 safetensors; default: the workspace's")
     parser.add_argument("--clips", type=int, default=16, help="unseen speakers, a clip each")
+    parser.add_argument("--draws", type=int, default=3, help="of ours for each clip, with other seeds; figures are their means")
     parser.add_argument("--row", action="append", default=[], metavar="NAME=FOLDER", help="another system's motion, 'baseline' for one")
+    parser.add_argument("--baseline", type=Path, help="weights of benchmarks.stage2_two_stage: adds the row 'two-stage'")
     parser.add_argument("--list", type=Path, metavar="FOLDER", help="write the clips' speech and truth there and stop")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--guidance", type=float, help="instead of the weights'")
     parser.add_argument("--temperature", type=float, nargs=3, metavar=("BODY", "HANDS", "FACE"), help="instead of the weights'")
     parser.add_argument("--steps", type=int, help="of the flow, instead of the weights'")
+    parser.add_argument("--speed-only", action="store_true", help="no scores: frames a second, first frame, memory, cost against length")
     options = parser.parse_args()
     start, config = time.perf_counter(), load_config(options.config)
+    if options.speed_only:
+        found = speeds(config, load_stage2(config, options.weights or Store(config), options.device))
+        spent = time.perf_counter() - start
+        publish("stage2_speed", found, device=device_name(options.device), config={}, seconds=spent, path=options.json)
+        return
     clips = draw_clips(config, options.clips)
     if options.list:
         list_clips(config, options.list, clips)
@@ -222,21 +189,28 @@ def main() -> None:
     others = draw_clips(config, REFERENCES, first=REFERENCE_SPEAKER, oracle=False)
     scorer = Scorer(config, body, clips, [c.truth for c in others])
     rows = control_rows(clips, others)
-    rows["ours"] = perform_with(stage2.generator, body.to(options.device), clips)
-    rows["ours, stream"] = perform_with(stage2.generator, body, clips, chunk=5)
+    body.to(options.device)
+    ours = {
+        "ours, offline": [perform_with(stage2.generator, body, clips, DRAW * i) for i in range(options.draws)],
+        "ours, stream": [perform_with(stage2.generator, body, clips, DRAW * i, chunk=5) for i in range(options.draws)],
+    }
     body.to("cpu")
-    gap = max(float((a.full_pose - b.full_pose).abs().max()) for a, b in zip(rows["ours"], rows["ours, stream"], strict=True))
+    pairs = zip(*(draws[0] for draws in ours.values()), strict=True)
+    gap = max(float((a.full_pose - b.full_pose).abs().max()) for a, b in pairs)
     for name, _, folder in (r.partition("=") for r in options.row):
         rows[name] = read_row(Path(folder), clips)
+    if options.baseline:
+        rows["two-stage"] = two_stage(load_baseline(options.baseline), clips)
     table = {}
-    for name, played in rows.items():
-        table[name], table[f"{name} mismatched"] = scorer.row(played), scorer.row(played, SHIFT)
+    for name, draws in ({name: [played] for name, played in rows.items()} | ours).items():
+        table[name], table[f"{name} mismatched"] = (_mean([scorer.row(d, shift) for d in draws]) for shift in (0, SHIFT))
     print_table(table)
-    found = [*figures(table, "baseline" if "baseline" in rows else None), Figure("stream_error_rad", gap, "rad", "<= 1e-4")]
+    other = next((n for n in ("two-stage", "baseline") if n in rows), None)
+    found = [*figures(table, other), Figure("stream_error_rad", gap, "rad", "<= 1e-4")]
     encoder, fps = make_audio_encoder(config.audio), float(config.cut.fps)
     found += idle_and_draws(stage2.generator, body.to(options.device), clips, table["truth"]["hand_speed"], fps, encoder)
-    found += speeds(config, stage2, clips[0])
-    about = {"clips": len(clips), "seconds": SECONDS, "autoencoder": scorer.autoencoder.weights_hash(), "rows": table}
+    about = {"clips": len(clips), "draws": options.draws, "seconds": SECONDS}
+    about |= {"autoencoder": scorer.autoencoder.weights_hash(), "rows": table}
     publish("stage2", found, device=device_name(options.device), config=about, seconds=time.perf_counter() - start, path=options.json)
 
 

@@ -117,7 +117,7 @@ class Observations:
 
 def make_layout(body: Body, face: FaceEmbedding, offsets: Tensor | None = None) -> Layout:
     """`offsets` [BODY + 2·21, 3]: from the body's point to where the detector puts the landmark, in template space."""
-    named = stack([_named_point(body, name) for name in (*BODY_NAMES, *HAND_NAMES)])
+    named = stack([named_point(body, name) for name in (*BODY_NAMES, *HAND_NAMES)])
     skin = body.surface(face.faces[FACE_SUBSET,], face.barycentric[FACE_SUBSET,])
     skin.rest += torch.from_numpy(face.offset)[FACE_SUBSET,].to(skin.rest)
     if offsets is not None:
@@ -220,7 +220,7 @@ def joint_points(body: Body, joints: Tensor) -> SurfacePoints:
     return SurfacePoints(body.joint_template[joints], body.joint_dirs[joints], dirs, alone)
 
 
-def _named_point(body: Body, name: str) -> SurfacePoints:
+def named_point(body: Body, name: str) -> SurfacePoints:
     """A joint or one of smplx's named vertices as a point [1] that the skeleton carries."""
     if name in JOINT_NAMES:
         return joint_points(body, torch.tensor([joint_index(name)]))

@@ -10,8 +10,6 @@ Axes: B batch, T frames, K chunks, A audio features, w width, C flow channels, M
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,11 +17,11 @@ from torch import Tensor, nn
 from configs.schema import Stage2Config
 from model.flow_layers import CausalBlock, Ending, Flow, Hearing
 from model.flow_pasts import follow, off_by, partly_own
+from model.flow_types import Chunk, Drawn, State, Windows
 from model.geometry import full_precision
 from model.layers import RMSNorm
 from model.motion_space import FACE_START, HAND, MotionSpace, Still
 from model.motion_spline import CHUNK, NEW, PAST, SEED, SPAN, TAIL, Surprises, chunked, knot_matrix
-from model.types import TensorGroup
 
 SMALL = 0.005  # radians or metres; channels that vary less count for little
 STYLE_DROPPED = 0.5  # share of training windows whose style is hidden: at work there is mostly none
@@ -32,57 +30,10 @@ PAST_NOISE = 0.03  # standard deviation, of the channels' own, added to the moti
 ENDS_TOLD = 0.3  # share of training windows that are told where one of their chunks ends
 DROPOUT = 0.1  # of what a chunk's token says, in training
 EXPRESSIVE = 3.0  # weight of eyes, lids and brows, which are few and rarely move
+SHAPELY = 1.5  # weight of the hands' shapes, whose bursts are drawn too small the longest
 ARRIVAL = ((0.9, 1.0, 1.0, 1.0), (0.05, 0.2, 0.45, 0.7))  # how far knots are brought to the end pose: the last chunk's, the one before
 FURTHEST = 8.0  # standard deviations from the reference beyond which the network does not see
 SHARPNESS = 4.0  # weight of the mouth's moves from frame to frame, which are small numbers but close lips
-
-
-@dataclass(frozen=True)
-class Windows(TensorGroup):
-    """Training windows: T = K · CHUNK frames with what is round them."""
-
-    audio: Tensor  # [B, reach before + T + look_ahead, A]
-    motion: Tensor  # [B, SEED + T + TAIL, C] flow channels
-    mouth: Tensor  # [B, T, M]
-    still: Still  # [B] the reference's channels; its root reads zero
-    origin: Tensor  # [B, C] what the motion is a residual to: the reference's channels, its root's place included
-    style: Tensor  # [B, 3 C]
-    confidence: Tensor  # [B, T]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What the network says of training windows."""
-
-    losses: dict[str, Tensor]  # [B, …] unreduced
-    knots: Tensor  # [B, K, SPAN, C] with the clean estimates of each chunk's new ones
-    mouth: Tensor  # [B, T, M] residuals to the reference
-    heard: Tensor  # [B, T, w]
-
-    def __getitem__(self, rows: slice) -> Drawn:
-        losses = {name: value[rows] for name, value in self.losses.items()}
-        return Drawn(losses, self.knots[rows], self.mouth[rows], self.heard[rows])
-
-
-@dataclass
-class State:
-    """Where a generation stands; of constant size."""
-
-    still: Still  # [B]
-    knots: Tensor  # [B, PAST, C] residuals to the reference
-    memory: list[Tensor]  # of every block, tokens [B or 2B, ≤ memory, w]
-    described: Tensor  # [B or 2B, w]
-    noise: list[torch.Generator]  # of every row, on the CPU: the same draws on every device
-    end: Tensor | None = None  # [B, C] the last pose as a residual to the reference, where it is given
-    left: int = 0  # chunks until there, this one included
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """CHUNK generated frames, as residuals to the reference."""
-
-    flow: Tensor  # [B, CHUNK, C]
-    mouth: Tensor  # [B, CHUNK, M]
 
 
 class Generator(nn.Module):
@@ -91,6 +42,7 @@ class Generator(nn.Module):
     audio_mean: Tensor
     audio_scale: Tensor
     knot_matrix: Tensor
+    heat: Tensor
 
     def __init__(self, config: Stage2Config, audio_dim: int):
         super().__init__()
@@ -103,6 +55,7 @@ class Generator(nn.Module):
         self.register_buffer("audio_mean", torch.zeros(audio_dim))
         self.register_buffer("audio_scale", torch.ones(audio_dim))
         self.register_buffer("knot_matrix", knot_matrix(SEED + config.window + TAIL).float(), persistent=False)
+        self.register_buffer("heat", torch.ones(channels))  # of each channel's noise, see pipelines.calibration
         self.hearing = Hearing(audio_dim, width, config.look_ahead)
         self.silent = nn.Parameter(torch.randn(width) * 0.02)  # stands for sound that is not told
         described = 2 * channels + 2 * self.space.mouth_channels
@@ -166,10 +119,11 @@ class Generator(nn.Module):
         certain = windows.confidence.unflatten(1, (-1, CHUNK)).amin(-1)[:, :, None, None]
         weights = weights.clone()
         weights[FACE_START:] *= EXPRESSIVE
+        weights[HAND] *= SHAPELY
         weights = (weights / weights.mean()).repeat(NEW) * certain
         surprise = (mixed + (1 - time) * speed)[:, :, 0].unflatten(-1, (NEW, -1))  # the clean estimate of the first draw
         estimate = torch.cat([past[:, :, NEW - SPAN :], self.surprises.colour(surprise, past)], 2)
-        mouth = self.speak(heard, described, windows.still)
+        mouth = self.speak(F.dropout(heard, DROPOUT, self.training), described, windows.still)
         wrong = (mouth + windows.still.mouth[:, None] - windows.mouth) / self.space.mouth_scale
         wrong = wrong * windows.confidence[..., None]
         losses = {
@@ -266,7 +220,7 @@ class Generator(nn.Module):
     def _draw(self, context: Tensor, noise: list[torch.Generator]) -> Tensor:
         """Surprises [B, NEW · C] along the flow, by Euler steps."""
         config, size = self.config, NEW * self.space.channels
-        x = torch.stack([torch.randn(size, generator=g) for g in noise]).to(context.device) * self._heat(context.device)
+        x = torch.stack([torch.randn(size, generator=g) for g in noise]).to(context.device) * self._heats()
 
         def speed(x: Tensor, time: float) -> Tensor:
             both = torch.cat([x, x]) if config.guidance != 1 else x
@@ -280,12 +234,12 @@ class Generator(nn.Module):
             x = x + speed(x, step / config.flow_steps) / config.flow_steps
         return x
 
-    def _heat(self, device: torch.device) -> Tensor:  # [NEW · C]
-        """Deviations of the noise: root and body, hands, face, by `temperature`."""
+    def _heats(self) -> Tensor:  # [NEW · C]
+        """Deviations of the noise: those of the channels times `temperature` of root and body, hands, face."""
         body, hands, face = self.config.temperature
-        heat = torch.full((self.space.channels,), body)
-        heat[HAND], heat[FACE_START:] = hands, face
-        return heat.to(device).repeat(NEW)
+        counts = (HAND.start, FACE_START - HAND.start, self.space.channels - FACE_START)
+        parts = [heat * share for heat, share in zip(self.heat.split(counts), (body, hands, face), strict=True)]
+        return torch.cat(parts).repeat(NEW)
 
     # --- constants
 

@@ -14,7 +14,7 @@ from model.face_motion import FaceMotion
 SPREAD = 0.006  # metres, about the deviation of the opening in talk
 NEARLY = 0.0025  # metres closer than at rest: from there on lips count as meeting
 SOFT = 0.0015  # metres over which they come to count
-MEETING = 6.0  # added weight of frames whose lips meet
+MEETING = 12.0  # added weight of frames whose lips meet
 
 
 class LipOpening(nn.Module):

@@ -25,6 +25,7 @@ EYES, HANDS, JAW = (23, 24), tuple(range(25, 55)), 22
 JOINTS_TOLD = (*UPPER, *EYES, *HANDS)
 EXPRESSIONS = 10
 ROOT, HAND_AXES = 6, 24
+MOUTH_SCALE = 0.02  # least standard deviation of a mouth channel: drawn jaws never turn sideways, fitted ones do
 BODY = slice(ROOT, ROOT + 3 * len(UPPER))  # flow channels of the upper body
 HAND = slice(BODY.stop, BODY.stop + HAND_AXES)
 FACE_START = HAND.stop  # eyes, then the expressions that are not the mouth's
@@ -159,4 +160,4 @@ class MotionSpace(nn.Module):
         self.scale.copy_((raw @ self.axes.double().mT).square().mean(0).sqrt().clamp(min=1e-5))
         mouth = torch.cat([m for _, m in encoded])
         self.mouth_mean.copy_(mouth.mean(0))
-        self.mouth_scale.copy_(mouth.std(0).clamp(min=1e-4))
+        self.mouth_scale.copy_(mouth.std(0).clamp(min=MOUTH_SCALE))

@@ -21,7 +21,7 @@ def speak(
     image: Annotated[Path, typer.Option(help="any picture with one person")],
     audio: Annotated[Path, typer.Option(help="any audio (or video) file that FFmpeg reads")],
     out: Annotated[Path, typer.Option(help="the mp4 to write")],
-    checkpoint: Annotated[Path | None, typer.Option(help="stage 2 safetensors; default: the workspace's")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="stage 2 safetensors; default: the workspace's, or the shipped one where there is none")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="read the sound piece by piece and speak as it comes")] = False,
     seed: Annotated[int | None, typer.Option(help="of the chance in gestures; default: the configuration's")] = None,
     config: ConfigOption = Path("configs/sample.yaml"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from model.rasterize import rasterize
 from model.stage1 import Encoding
 from model.stage2 import FrameTokens, Identity, Stage2
 from model.types import Camera, GaussianCloud
-from pipelines.media import Picture
+
+if TYPE_CHECKING:
+    from pipelines.media import Picture
 
 CHUNK = 8  # frames posed and rendered at once
 

@@ -17,7 +17,8 @@ import torch
 from pipelines.checkpoints import STAGE1, fingerprint, read_about
 from pipelines.store import writing
 
-CONSTANTS = ("generator.space.", "generator.surprises.", "generator.audio_")  # of the corpus: half precision lacks their range
+# of the corpus: half precision lacks their range
+CONSTANTS = ("generator.space.", "generator.surprises.", "generator.audio_", "generator.heat")
 
 
 def export_half(source: Path, target: Path) -> int:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import torch
 from scipy import ndimage
@@ -101,6 +100,8 @@ def _array(value: Any, count: int) -> np.ndarray:
 
 
 def _frames(video: Path) -> list[np.ndarray]:
+    import av
+
     try:
         with av.open(str(video)) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]

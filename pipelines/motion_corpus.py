@@ -23,7 +23,7 @@ from pipelines.motion_shards import MotionClip
 
 FROM_REFERENCE = 0.2  # share of windows that begin at their reference after standing still, as a talk does
 FITTED = 100  # clips that constants are fitted to, at most
-NOISY, QUIETEST, LOUDEST = 0.3, -4.0, -1.5  # share of windows with another's sound mixed in; how loud, in natural log
+NOISY, QUIETEST, LOUDEST = 0.5, -4.0, -1.5  # share of windows with another's sound mixed in; how loud, in natural log
 
 
 @dataclass(frozen=True)

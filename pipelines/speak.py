@@ -21,23 +21,28 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from configs.schema import Config
+from model.stage1 import Stage1
 from model.stage2 import Stage2
 from model.types import Camera, SmplxParams
 from pipelines import media
-from pipelines.checkpoints import load_stage2, weights_file
+from pipelines.body import body_hash, is_embedded
+from pipelines.checkpoints import PROJECT, load_stage2, weights_file
 from pipelines.crops import crop, crop_camera, person_box, square_round
 from pipelines.drawing import sheet
 from pipelines.formats import make_camera
+from pipelines.landmarks import Landmarks
 from pipelines.manifests import read_manifest
 from pipelines.media import Picture, Sound
 from pipelines.motions import iterate_motions
 from pipelines.progress import progress
+from pipelines.refine import STILL, refined_body
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json
 from pipelines.stream import Avatar, sound_chunks
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
+SHIPPED = PROJECT / "samples" / "weights" / "stage2.safetensors"  # with stage 1 beside it
 LONGEST = 2048  # larger pictures are shrunk first, pixels
-STILL = 4  # times that the picture is shown to the fit, which expects a clip
+KNEES, SEEN = (25, 26), 0.5  # pose landmarks, and the visibility from which a person counts as seen down to them
 ROOM = 0.2  # space round the person in the video for arms that move out, of the person's longer side
 
 
@@ -51,7 +56,7 @@ def speak(
     start = time.perf_counter()
     sound = read_speech(audio)
     picture = read_picture(image)
-    stage2 = load_stage2(config, checkpoint or Store(config))
+    stage2 = load_stage2(config, checkpoint or _weights(config))
     avatar = make_avatar(config, stage2, picture)
     seed, count = config.seed if seed is None else seed, frame_count(sound, config.cut.fps)
     began = time.perf_counter()
@@ -85,6 +90,12 @@ def speaking_video(config: Config, store: Store) -> Record:
         return {**facts, "image": str(image), "audio": str(audio), "preview": str(preview)}
 
     return store.once("speaking_video", "all", CODE_VERSION, inputs, [target], work)
+
+
+def _weights(config: Config) -> Path:
+    """The workspace's stage 2, or the shipped one where none was trained there yet."""
+    trained = weights_file(Store(config), "stage2")
+    return trained if trained.is_file() else SHIPPED
 
 
 def _default_inputs(config: Config, store: Store) -> tuple[Path, Path]:
@@ -138,7 +149,8 @@ def make_avatar(config: Config, stage2: Stage2, picture: Picture) -> Avatar:
     person = locate(config, picture)
     device = next(stage2.parameters()).device
     with torch.no_grad():
-        body = person.body and person.body.to(device)
+        body = best_body(config, stage2.stage1, person)
+        body = body and body.to(device)
         encoding = stage2.stage1.encode(person.image.to(device), person.camera.to(device), body)
         encoding = dataclasses.replace(encoding, params=body or encoding.params)
         return Avatar(config, stage2, encoding, stage2.identity(encoding), person.video_camera.to(device))
@@ -152,6 +164,19 @@ class LocatedPerson:
     camera: Camera  # [1] of it
     video_camera: Camera  # roomier
     body: SmplxParams | None  # [1] in the camera's frame; none where the landmarks do not say: stage 1 reads it then
+    cut: torch.Tensor  # [S, S, 4] uint8, the picture of the network's input, with alpha
+    found: Landmarks  # in the whole picture
+    intrinsics: torch.Tensor  # [3, 3] of the whole picture
+
+
+def best_body(config: Config, stage1: Stage1, person: LocatedPerson) -> SmplxParams | None:
+    """The body [1] of a person seen down to the knees as stage 1 reads and refines it, its hands and face as fitted; else the fit's."""
+    knees = person.found.visibility[-1, list(KNEES)].min(initial=1.0)
+    if person.body is None or not knees > SEEN or not is_embedded(body_hash(config)):
+        return person.body
+    refined = refined_body(stage1, person.cut, person.camera[0], person.found, person.intrinsics)
+    kept = ("left_hand_pose", "right_hand_pose", "jaw_pose", "leye_pose", "reye_pose", "expression")
+    return dataclasses.replace(refined, **{name: getattr(person.body, name) for name in kept})
 
 
 def locate(config: Config, picture: Picture) -> LocatedPerson:
@@ -163,27 +188,28 @@ def locate(config: Config, picture: Picture) -> LocatedPerson:
         raise InputRejected(f"expected a picture of a person, found nobody in {width}×{height} pixels; use one with head and shoulders")
     mask = next(smooth_masks([MediapipeMasker()(picture)]))
     alpha = (mask * 255).astype(np.uint8)
-    body, focal_length = fit_picture(config, picture)
+    body, focal_length, found = fit_picture(config, picture)
     focal = torch.full((2,), focal_length)
     camera = make_camera(torch.eye(4), focal, torch.tensor([width / 2, height / 2]), torch.tensor([width, height]))
     box, size = person_box(alpha), config.stage1.image.image_size
     square = square_round(box, width, height)
-    cropped = crop(np.dstack([picture, alpha]), square, size)[..., :3].permute(2, 0, 1)[None].float() / 255
+    cut = crop(np.dstack([picture, alpha]), square, size)
+    cropped = cut[..., :3].permute(2, 0, 1)[None].float() / 255
     room = crop_camera(camera, square_round(box, width, height, ROOM), config.speak.size)
-    return LocatedPerson(cropped, crop_camera(camera, square, size)[None], room, body)
+    return LocatedPerson(cropped, crop_camera(camera, square, size)[None], room, body, cut, found, camera.intrinsics)
 
 
-def fit_picture(config: Config, picture: Picture) -> tuple[SmplxParams | None, float]:
-    """The body [1] that the picture's landmarks say, in the camera's frame, and the focal length, pixels."""
+def fit_picture(config: Config, picture: Picture) -> tuple[SmplxParams | None, float, Landmarks]:
+    """The body [1] that the picture's landmarks say, in the camera's frame, the focal length in pixels, and the landmarks."""
     from pipelines.fit import LEAST_FOUND, clip_camera, fit_landmarks, load_fit_body
     from pipelines.landmarks import detect
 
     height, width = picture.shape[:2]
     found = detect([picture] * STILL, config.cut.fps)
     if found.found()["body"] < LEAST_FOUND:
-        return None, config.speak.focal * max(width, height)
+        return None, config.speak.focal * max(width, height), found
     fitted = load_fit_body(config)
     result = fit_landmarks(config, fitted, found, "picture")
     with torch.no_grad():
         still = fitted.body.moved(result.params[-1:], clip_camera(result.focal, (width, height)).w2c)
-    return still, result.focal
+    return still, result.focal, found

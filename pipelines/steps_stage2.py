@@ -28,7 +28,7 @@ from model.metrics_talk import jitter, series_correlation
 from model.motion_space import ROOT, Still
 from model.motion_spline import SEED, TAIL
 from model.rasterize import Render, rasterize
-from model.stage1 import Encoding
+from model.stage1 import Encoding, Stage1
 from model.stage2 import FrameTokens, Stage2
 from model.talking import talk_whole
 from model.types import Camera, SmplxParams
@@ -64,26 +64,32 @@ class Stage2Task(Task):
 
     network: Stage2
 
-    def __init__(self, config: Config, store: Store):
+    def __init__(self, config: Config, stage1: Stage1, clips: list[MotionClip], held_out: list[MotionClip], people: dict[str, People]):
         super().__init__()
         self.settings, self.config, self.backend = config.stage2_training, config, config.stage2_training.rasterizer
-        stage1 = load_stage1(config, store)
         for parameter in stage1.parameters():
             parameter.requires_grad_(False)
-        self.clips, self.held_out_clips = (_clips(store, split, config) for split in ("train", "test"))
-        if not self.clips:
-            place, least = store.shards("talks").parent, config.stage2.window
-            raise ValueError(f"stage 2: expected clips of {least} frames or more in talk or motion shards under {place}, got none")
+        self.clips, self.held_out_clips, self.people = clips, held_out, people
         self.network = Stage2(config.stage2, stage1, self.clips[0].features.shape[1])
         if self.settings.start_from is None:  # else the constants come with the weights
             fit_generator(self.network.generator, self.clips)
         embedding = face_embedding(stage1.body, body_hash(config))
         lips = stage1.body.surface(embedding.faces[LIPS], embedding.barycentric[LIPS])
         self.lips = LipOpening(stage1.body, lips, config.stage2.mouth)
-        self.shows_pictures = self.settings.motion_steps < self.settings.steps
-        side = max(stage1.config.image.image_size, self.settings.render_size)
-        self.people = {s: People(store.shard_source("talks"), s, side) for s in ("train", "test")} if self.shows_pictures else {}
+        self.shows_pictures = bool(people)
         self.offline_audio = config.audio.encoder == "offline" and self.network.audio_dim == OfflineEncoder.dim
+
+    @classmethod
+    def of(cls, config: Config, store: Store) -> Stage2Task:
+        """Of a workspace's shards and stage 1."""
+        stage1, settings = load_stage1(config, store), config.stage2_training
+        clips, held_out = (_clips(store, split, config) for split in ("train", "test"))
+        if not clips:
+            place, least = store.shards("talks").parent, config.stage2.window
+            raise ValueError(f"stage 2: expected clips of {least} frames or more in talk or motion shards under {place}, got none")
+        side = max(stage1.config.image.image_size, settings.render_size)
+        seen = ("train", "test") if settings.motion_steps < settings.steps else ()
+        return cls(config, stage1, clips, held_out, {s: People(store.shard_source("talks"), s, side) for s in seen})
 
     def about(self) -> dict[str, Any]:
         return {"audio_dim": self.network.audio_dim}
@@ -114,7 +120,7 @@ class Stage2Task(Task):
         if batch.pictures is None:
             drawn = network.learn(windows, self.settings.draws, share)
             return weighted(_means(drawn) | {"vertices_lips": self._lips(drawn, windows)}, weights)
-        seen, reference, true, own = self._seen(batch.pictures)
+        seen, reference, true, own = self.seen_windows(batch.pictures)
         windows = Windows.cat([own, windows])
         drawn = network.learn(windows, self.settings.draws, share)
         count = len(seen.frames)
@@ -122,7 +128,7 @@ class Stage2Task(Task):
         losses = _means(drawn) | {"vertices_lips": self._lips(drawn, windows)}
         losses |= motion_losses(network, frames.params, true, seen.confidence)
         if weights.l1 or weights.ssim or weights.mask:
-            render = self._render(reference, frames, seen)
+            render = self.render(reference, frames, seen)
             losses |= picture_losses(render.color, render.alpha, seen.views, seen.alpha)
         if weights.token:
             losses["token"] = self._token_loss(reference, frames, seen)
@@ -135,7 +141,7 @@ class Stage2Task(Task):
             errors = self.lips.errors(drawn.mouth.float() + windows.still.mouth[:, None], windows.mouth)
         return (windows.confidence * errors).mean()
 
-    def _seen(self, batch: WindowBatch) -> tuple[WindowBatch, Encoding, SmplxParams, Windows]:
+    def seen_windows(self, batch: WindowBatch) -> tuple[WindowBatch, Encoding, SmplxParams, Windows]:
         """Samples with pictures: the reference's encoding [B], the true bodies [B, T] in its camera's frame, and their windows."""
         stage1, space = self.network.stage1, self.network.generator.space
         with torch.no_grad():
@@ -162,7 +168,7 @@ class Stage2Task(Task):
         tokens = encoding.tokens.smplx.unflatten(0, batch.frames.shape)
         return token_errors(self.network.smplx_tokens(reference, frames[rows, batch.frames]), tokens.float()).mean()
 
-    def _render(self, reference: Encoding, frames: FrameTokens, batch: WindowBatch) -> Render:  # [B, P]
+    def render(self, reference: Encoding, frames: FrameTokens, batch: WindowBatch) -> Render:  # [B, P]
         identity = self.network.identity(reference)
         camera = batch.view_camera.map(lambda x: x[:, None])
         upright = Camera(torch.eye(4, device=camera.w2c.device).expand_as(camera.w2c), camera.intrinsics, camera.size)
@@ -229,9 +235,9 @@ class Stage2Task(Task):
 
     def _picture_figures(self) -> tuple[dict[str, float], np.ndarray]:
         network = self.network
-        batch, reference, true, windows = self._seen(self._validation.to(next(network.parameters()).device))
+        batch, reference, true, windows = self.seen_windows(self._validation.to(next(network.parameters()).device))
         frames = network.estimated(reference.params, network.learn(windows, 1))
-        seen = self._render(reference, frames, batch)
+        seen = self.render(reference, frames, batch)
         psnr = -10 * torch.log10((seen.color - batch.views).square().mean((2, 3, 4)).clamp(min=1e-10))
         target = joints_of(network.stage1, true)
         held = joints_of(network.stage1, reference.params)[:, None]

@@ -16,21 +16,23 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from configs.schema import Config
-from model.audio_encoders import make_audio_encoder
+from model.audio_encoders import SAMPLE_RATE, make_audio_encoder
 from model.audio_stream import open_stream
 from model.stage1 import Encoding
 from model.stage2 import Identity, Stage2
 from model.talking import Motion
 from model.types import Camera
-from pipelines import media
 from pipelines.drawing import draw, generated
-from pipelines.media import Picture, Sound
 from pipelines.store import InputRejected
+
+if TYPE_CHECKING:
+    from pipelines.media import Picture, Sound
 
 BLOCK = 32  # frames of a whole speech that are generated before they are drawn
 WAITING, PATIENCE = 2.0, 10.0  # seconds of sound that a queue holds; without sound before a stream counts as stalled
@@ -92,7 +94,7 @@ class SoundQueue:
     """Sound handed from one thread to another: `put` waits while enough is there, iteration while there is none."""
 
     def __init__(self, seconds: float = WAITING, patience: float = PATIENCE):
-        self.room, self.patience = round(seconds * media.SAMPLE_RATE), patience
+        self.room, self.patience = round(seconds * SAMPLE_RATE), patience
         self._chunks: queue.Queue[Sound | None] = queue.Queue(64)
 
     def put(self, chunk: Sound, timeout: float | None = None) -> None:
@@ -125,12 +127,12 @@ def sound_chunks(path: Path, seconds: float = 0.2) -> Iterator[Sound]:
 
     from pipelines.media_open import MediaError, audio_stream, decode, name_of, opened
 
-    size, waiting, count = round(seconds * media.SAMPLE_RATE), np.zeros(0, np.float32), 0
+    size, waiting, count = round(seconds * SAMPLE_RATE), np.zeros(0, np.float32), 0
     with opened(path) as container:
         stream = audio_stream(container)
         if stream is None:
             raise MediaError(f"{name_of(path)}: expected audio, the file has none")
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=media.SAMPLE_RATE)
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
         frames = iter(decode(container, stream))
         while True:
             frame = next(frames, None)

@@ -63,4 +63,4 @@ def make_task(stage: Stage, config: Config, store: Store) -> Task:
         return Stage1Task(config, store)
     from pipelines.steps_stage2 import Stage2Task
 
-    return Stage2Task(config, store)
+    return Stage2Task.of(config, store)

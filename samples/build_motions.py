@@ -30,8 +30,8 @@ from pipelines.store import Record, Store, writing
 FIRST_SPEAKER = 200_000  # seeds of the corpus' speakers; benchmarks draw theirs elsewhere
 TALKS_EACH = 2  # of a speaker
 SECONDS = 60.0  # of a talk, about
-HESITANT = 0.2  # share of talks with long pauses
-PAUSES = (1.5, 5.0)  # seconds, of those
+HESITANT = 0.3  # share of talks with long pauses
+PAUSES = (1.5, 8.0)  # seconds, of those
 HELD_OUT_EVERY = 20  # speakers, of which one is held out
 
 
@@ -51,10 +51,10 @@ class MotionPlan:
         return self.speaker * TALKS_EACH + self.talk
 
 
-def plan_corpus(hours: float) -> list[MotionPlan]:
-    """Talks of about that many hours together."""
+def plan_corpus(hours: float, first: int = FIRST_SPEAKER) -> list[MotionPlan]:
+    """Talks of about that many hours together, of speakers from `first` on."""
     count = max(1, round(hours * 3600 / SECONDS))
-    return [MotionPlan(FIRST_SPEAKER + i // TALKS_EACH, i % TALKS_EACH) for i in range(count)]
+    return [MotionPlan(first + i // TALKS_EACH, i % TALKS_EACH) for i in range(count)]
 
 
 def draw_motion(config: Config, plan: MotionPlan) -> dict[str, bytes]:
@@ -74,9 +74,9 @@ def draw_motion(config: Config, plan: MotionPlan) -> dict[str, bytes]:
     return {"motion.npz": motion_npz(params), "features.npz": features_npz(features, score.fps, encoder.name)}
 
 
-def build_motions(config: Config, store: Store, hours: float, processes: int) -> Record:
+def build_motions(config: Config, store: Store, hours: float, processes: int, first: int = FIRST_SPEAKER) -> Record:
     """Draw what is missing, then pack all."""
-    plans, folder = plan_corpus(hours), store.inside("motions")
+    plans, folder = plan_corpus(hours, first), store.inside("motions")
     folder.mkdir(parents=True, exist_ok=True)
     missing = [p for p in plans if not (folder / f"{p.id}.npz").is_file()]
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _one_thread) as pool:
@@ -120,12 +120,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw talks as motion and audio features, without pictures.")
     parser.add_argument("--config", required=True, help="configuration, YAML: its workspace, frame rate and audio encoder")
     parser.add_argument("--hours", type=float, default=12.0, help="of talk")
+    parser.add_argument("--first", type=int, default=FIRST_SPEAKER, help="seed of the first speaker: others for training that goes on")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     try:
         config = load_config(options.config)
-        record = build_motions(config, Store(config), options.hours, options.processes)
+        record = build_motions(config, Store(config), options.hours, options.processes, options.first)
     except (RuntimeError, ValueError) as error:
         sys.exit(f"build_motions: {error}")
     print(json.dumps({k: record.facts.get(k) for k in ("samples", "bytes", "path")}))

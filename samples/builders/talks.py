@@ -19,7 +19,6 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from model.mesh_raster import render_mesh
-from pipelines.media_write import write_video
 from samples.builders.backdrops import backdrop
 from samples.builders.people import Person
 from samples.builders.performance import perform
@@ -66,6 +65,8 @@ def render_talk(
     `truth`: where the truth goes (none: beside the video, `.npz`). `film`: how the video is packed.
     `progress` is told (frames done, frames in all).
     """
+    from pipelines.media_write import write_video  # PyAV: motion alone is drawn without
+
     plan, video = score.plan, Path(out_mp4)
     beside = video.with_suffix(".npz") if truth is None else Path(truth)
     take = plan.take if take is None else take

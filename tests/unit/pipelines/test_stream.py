@@ -1,6 +1,7 @@
 """A speaking avatar as a stream: agreement with the whole, laziness, back-pressure, and sound that cannot be used."""
 
 import math
+import resource
 import threading
 import time
 
@@ -177,14 +178,15 @@ def test_a_file_without_sound_is_refused(tmp_path):
         list(sound_chunks(tmp_path / "text.wav"))
 
 
-@pytest.mark.slow
-def test_an_hour_takes_no_more_memory_than_a_minute(avatar):
-    import resource
-
+@pytest.mark.parametrize("minutes", [2, pytest.param(60, marks=pytest.mark.slow)])
+def test_a_long_stream_takes_no_more_memory_and_no_more_time_a_second_than_a_short_one(avatar, minutes):
     block = np.random.default_rng(0).normal(0, 1, (250, 68)).astype(np.float32)
-    made, peaks = 0, []
-    for motion in avatar.motion(block for _ in range(360)):
+    made, peaks, times = 0, [], []
+    for motion in avatar.motion(block for _ in range(6 * minutes)):
         made += motion.heard.shape[1]
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    assert made == 90_000
-    assert peaks[-1] - peaks[len(peaks) // 60] < 20_000  # kB
+        times.append(time.thread_time())
+    assert made == 1500 * minutes
+    spent, tenth = np.diff(times), len(times) // 10
+    assert np.median(spent[-5 * tenth :]) < 1.3 * np.median(spent[tenth : 6 * tenth])
+    assert peaks[-1] - peaks[tenth] < 20_000  # kB
