@@ -42,7 +42,7 @@ def test_who_is_placed_and_lifted_again_is_who_they_were():
 def test_a_picture_that_says_nothing_is_left_to_stage_1_and_looked_at_once(corpus, body, monkeypatch):
     config, store = corpus
     motion = next(iterate_motions(store.shards("talks"), "test"))
-    monkeypatch.setattr("pipelines.speak.fit_picture", lambda *_: (None, 100.0))
+    monkeypatch.setattr("pipelines.speak.fit_picture", lambda *_: (None, 100.0, None))
     assert pictured_body(config, store, body, motion) is None
     monkeypatch.setattr("pipelines.speak.fit_picture", lambda *_: pytest.fail("looked at again"))
     assert pictured_body(config, store, body, motion) is None
