@@ -2,7 +2,8 @@
 
     python -m benchmarks.comparison [--config configs/sample.yaml] [--again]
 
-Reads what `stage2_evaluation` and `baseline_video` measured (`python -m assets_defs.demo --config …` makes them). The rows go
+Reads what `stage2_evaluation` and `baseline_video` measured (`python -m assets_defs.demo --config …` makes them; for figures that
+mean something `configs/small_comparison.yaml`, whose first lines say what to run before). The rows go
 to stderr as a table, the figures into the JSON object: `psnr_gain` (dB) and `mouth_gain` (correlation of mouth and speech
 beyond that with wrong speech) are end to end less two-stage on the same clips, `fgd_ratio` is end to end over two-stage;
 `_low` and `_high` are the ends of 95 % intervals over held-out speakers. `--again` generates, renders and scores all clips a
@@ -104,7 +105,10 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"comparison: {error}")
     print_rows(found)
-    about = {"config": str(options.config), "clips": sorted(found.who), "provenance": json.loads(json.dumps(found.provenance["stage2"]))}
+    about = {
+        "config": str(options.config), "clips": sorted(found.who), "learned": found.learned,
+        "provenance": json.loads(json.dumps(found.provenance["stage2"])),
+    }  # fmt: skip
     publish("comparison", result, device=device_name(), config=about, seconds=time.perf_counter() - start, path=options.json)
 
 

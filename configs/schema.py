@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
 EMBEDDED = "embedded"  # stands for the data that ships with the project (package `samples`)
 
@@ -190,6 +190,12 @@ class TrainConfig(Section):
     deepspeed: str = Field("configs/deepspeed/cpu.json", description="DeepSpeed configuration file")
     rasterizer: Literal["auto", "torch", "numba", "gsplat", "diff_gaussian_rasterization"] = Field("auto", description="'auto': gsplat on CUDA, numba on a CPU")
     loss: LossConfig = LossConfig()
+
+    @model_validator(mode="after")
+    def _some_weights(self) -> TrainConfig:
+        if not self.steps and self.start_from is None:
+            raise ValueError("training: 0 steps take weights as they are, expected start_from to name some, got none")
+        return self
 
 
 class Stage2TrainConfig(TrainConfig):

@@ -38,7 +38,7 @@ from pipelines.scoring import DEFINITIONS, TRUTH, picture_scores, score
 from pipelines.scoring_summary import markdown_rows
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json, writing
 
-CODE_VERSION = "3"  # 2: figures as `speech-avatar evaluate` has them; 3: begins at the fitted body, an oracle draw is drawn
+CODE_VERSION = "4"  # 3: begins at the fitted body, an oracle draw is drawn; 4: another draw of chance for each clip
 NEAREST_AMONG = 400  # training clips
 SHOWN = 4  # held-out subjects in the preview
 VIEWS = 6  # views of a held-out subject that are compared, the reference among them
@@ -167,8 +167,9 @@ def evaluate_stage2(config: Config, store: Store) -> Record:
             for name in ("videos", "truth"):
                 (folder / name).mkdir(parents=True)
             strips = []
-            for clip in progress(clips, "end-to-end videos"):
-                tokens = stage2.generate(clip.encoding, clip.features)
+            for i, clip in enumerate(progress(clips, "end-to-end videos")):
+                # another draw for each, as the baseline's: with one seed all would turn and gesture alike at the same moments
+                tokens = stage2.generate(clip.encoding, clip.features, config.seed + i)
                 video = list(draw(generated(stage2, clip.encoding, tokens), clip.camera, len(clip.truth.transl)))
                 media.write_video(folder / "videos" / f"{clip.name}.mp4", iter(video), clip.fps, clip.audio)
                 media.write_video(folder / "truth" / f"{clip.name}.mp4", iter(clip.video), clip.fps, clip.audio)

@@ -18,7 +18,7 @@ def learned(store: Store) -> dict[str, dict[str, str]]:
     stage2 = _trained(weights_file(store, "stage2"))
     if stage2 is not None:
         config, training = stage2["config"], stage2["config"]["stage2_training"]  # as written then: settings may have changed
-        windows = stage2["step"] * training["batch"] * stage2["processes"] * training["windows"]
+        windows = stage2["step"] * training["batch"] * stage2.get("processes", 1) * training["windows"]
         seen = windows * config["stage2"]["window"] / float(Fraction(str(config["cut"]["fps"]))) / 3600
         found[NAMES["end_to_end"]] = {"data": _data(stage2), "steps": f"{stage2['step']:,}", "seen": f"{seen:,.0f} h of motion"}
     record = store.read_record("baseline_motion", "all")
@@ -29,7 +29,7 @@ def learned(store: Store) -> dict[str, dict[str, str]]:
     stage1 = _trained(weights_file(store, "stage1"))
     if stage1 is not None:
         training = stage1["config"]["stage1_training"]
-        pictures = stage1["step"] * training["batch"] * stage1["processes"] * training["views"]
+        pictures = stage1["step"] * training["batch"] * stage1.get("processes", 1) * training["views"]
         found[NAMES["stage1"]] = {"data": _data(stage1), "steps": f"{stage1['step']:,}", "seen": f"{pictures:,} pictures"}
     return found
 

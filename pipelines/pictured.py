@@ -42,7 +42,7 @@ def _fitted(config: Config, body: Body, motion: Motion) -> SmplxParams | None:
     from pipelines.speak import fit_picture
 
     picture = next(iter(clip_pictures(motion.sample["clip.mp4"])))
-    found, focal = fit_picture(config, picture)
+    found, focal, _ = fit_picture(config, picture)
     return None if found is None else at_focal(body, found, focal, float(motion.fit.camera.intrinsics[0, 0]))
 
 

@@ -16,6 +16,7 @@ from model.metrics_intervals import speaker_draws
 from pipelines.scoring_clips import DEFINITIONS
 
 RESAMPLES_FGD = 200
+ROUNDING = 1e-9  # less is an error of rounding, such as the truth's distance from itself
 Latents = Mapping[str, tuple[Tensor, Tensor]]  # clip → latents of the truth and of a row, over the same frames
 Figures = Mapping[str, Mapping[str, float]]  # clip → figure → value
 
@@ -134,7 +135,9 @@ def cell(figure: dict[str, Any] | None) -> str:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """So many significant digits, without an exponent where the number is large."""
+    """So many significant digits, without an exponent where the number is large; rounding errors are 0."""
+    if abs(value) < ROUNDING:
+        return "0"
     return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
