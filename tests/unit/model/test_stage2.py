@@ -16,7 +16,7 @@ from model.motion_space import MotionSpace
 from model.motion_spline import CHUNK, NEW, PAST, SEED, SPAN, TAIL, Surprises, chunked, knot_matrix, spline_matrix
 from model.stage1 import Stage1
 from model.stage2 import Stage2, audio_window
-from model.talking import Motion, Talk, talk_whole
+from model.talking import Motion, Talk, face_at_rest, talk_whole
 from model.types import Camera, SmplxParams
 from pipelines.body import body_hash, face_embedding
 
@@ -504,3 +504,11 @@ def test_lips_weigh_most_where_they_meet(body_of, moving):
     opened = pressed + 0.05 * torch.eye(mouth.shape[-1])[0]
     wrong = lips.errors(opened, pressed) / lips.errors(mouth[:, 1:] + 0.05 * torch.eye(mouth.shape[-1])[0], mouth[:, 1:])
     assert wrong > 3
+
+
+def test_a_talk_may_begin_with_the_face_at_rest():
+    """What a picture shows of the face is gone, the body stays."""
+    params = SmplxParams.zeros(2).map(lambda x: x + 0.2)
+    rested = face_at_rest(params)
+    assert not any(getattr(rested, n).any() for n in ("jaw_pose", "expression", "leye_pose", "reye_pose"))
+    torch.testing.assert_close(rested.body_pose, params.body_pose)
