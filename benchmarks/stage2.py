@@ -22,13 +22,15 @@ import torch
 
 from benchmarks.report import Figure, arguments, device_name, publish
 from benchmarks.stage2_speed import speeds
-from benchmarks.stage2_two_stage import load_baseline, two_stage
 from benchmarks.talk_scores import SECONDS, Clip, Scorer, draw_clips, ratios
 from configs.schema import Config, load_config
 from model import metrics, metrics_talk
 from model.audio_encoders import SAMPLE_RATE, make_audio_encoder
+from model.audio_to_motion import AudioToMotion, rest_of
 from model.body import Body
+from model.motion import params_from_motion
 from model.types import SmplxParams
+from pipelines.baseline_training import load_network
 from pipelines.checkpoints import load_stage2
 from pipelines.nearest import nearest_stretches
 from pipelines.store import Store
@@ -54,6 +56,12 @@ def perform_with(generator: Any, body: Body, clips: list[Clip], seed: int = 0, c
     parts = [part for part in (*(talk.push(p) for p in pieces), talk.finish()) if part is not None]
     made = Motion.cat(parts, 1).params.to("cpu")
     return [made[i, : len(c.features)] for i, c in enumerate(clips)]
+
+
+def two_stage(network: AudioToMotion, clips: list[Clip], seed: int = 0) -> list[SmplxParams]:
+    """The baseline's motion [T] for each clip, placed where the truth's first frame stands, with its shape."""
+    made = [network.generate(torch.from_numpy(clip.features).float(), seed + i) for i, clip in enumerate(clips)]
+    return [params_from_motion(vector, rest_of(clip.truth[:1])) for vector, clip in zip(made, clips, strict=True)]
 
 
 def control_rows(clips: list[Clip], corpus: list[Clip]) -> dict[str, list[SmplxParams]]:
@@ -164,7 +172,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=16, help="unseen speakers, a clip each")
     parser.add_argument("--draws", type=int, default=3, help="of ours for each clip, with other seeds; figures are their means")
     parser.add_argument("--row", action="append", default=[], metavar="NAME=FOLDER", help="another system's motion, 'baseline' for one")
-    parser.add_argument("--baseline", type=Path, help="weights of benchmarks.stage2_two_stage: adds the row 'two-stage'")
+    parser.add_argument("--baseline", type=Path, help="weights of pipelines.baseline_training: adds the row 'two-stage'")
     parser.add_argument("--list", type=Path, metavar="FOLDER", help="write the clips' speech and truth there and stop")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--guidance", type=float, help="instead of the weights'")
@@ -200,7 +208,7 @@ def main() -> None:
     for name, _, folder in (r.partition("=") for r in options.row):
         rows[name] = read_row(Path(folder), clips)
     if options.baseline:
-        rows["two-stage"] = two_stage(load_baseline(options.baseline), clips)
+        rows["two-stage"] = two_stage(load_network(options.baseline)[0], clips)
     table = {}
     for name, draws in ({name: [played] for name, played in rows.items()} | ours).items():
         table[name], table[f"{name} mismatched"] = (_mean([scorer.row(d, shift) for d in draws]) for shift in (0, SHIFT))
