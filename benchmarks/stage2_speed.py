@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.report import Figure
 from benchmarks.stage1 import draw_subject
@@ -20,7 +21,7 @@ from configs.schema import Config
 from model.audio_encoders import SAMPLE_RATE
 from model.audio_stream import open_stream
 from model.stage2 import Stage2
-from model.types import Camera
+from model.types import Camera, SmplxParams
 from pipelines.crops import shrink
 from pipelines.steps_stage1 import in_camera
 from pipelines.stream import Avatar
@@ -43,12 +44,16 @@ def drawn_avatar(config: Config, stage2: Stage2, size: int) -> Avatar:
     side = stage2.stage1.config.image.image_size
     camera = subject.cameras[:1].resized(side, side).to(device)
     image = shrink(subject.pictures[:1, ..., :3], side).movedim(-1, 1).to(device)
-    with torch.no_grad():
-        body = in_camera(stage2.stage1, subject.params[:1].to(device), camera.w2c)
-        encoding = dataclasses.replace(stage2.stage1.encode(image, camera, body), params=body)
-        wide = camera[0].resized(size, size)
-        upright = Camera(torch.eye(4, device=device), wide.intrinsics, wide.size)
-        return Avatar(config, stage2, encoding, stage2.identity(encoding), upright)
+    return known_avatar(config, stage2, image, camera, subject.params[:1].to(device), camera[0].resized(size, size))
+
+
+@torch.no_grad()
+def known_avatar(config: Config, stage2: Stage2, image: Tensor, camera: Camera, params: SmplxParams, shown: Camera) -> Avatar:
+    """Of a picture [1, 3, S, S], its camera [1] and true body [1] in the world, in pictures of the intrinsics of `shown`."""
+    body = in_camera(stage2.stage1, params, camera.w2c)
+    encoding = dataclasses.replace(stage2.stage1.encode(image, camera, body), params=body)
+    upright = Camera(torch.eye(4, device=image.device), shown.intrinsics, shown.size)
+    return Avatar(config, stage2, encoding, stage2.identity(encoding), upright)
 
 
 def speeds(

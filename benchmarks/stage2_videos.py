@@ -8,7 +8,6 @@ first frame and its body, and the sound; the wav is spoken by the first speaker.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,16 +17,15 @@ from PIL import Image
 
 from benchmarks.report import arguments
 from benchmarks.stage2_pictured import Scene, set_scene
+from benchmarks.stage2_speed import known_avatar
 from configs.schema import Config, load_config
 from model.stage2 import Stage2
-from model.types import Camera
 from pipelines import media
 from pipelines.checkpoints import PROJECT, load_stage2
 from pipelines.crops import crop, crop_camera, person_box, square_round
 from pipelines.drawing import sheet
 from pipelines.media import Picture, Sound
 from pipelines.progress import progress
-from pipelines.steps_stage1 import in_camera
 from pipelines.stream import Avatar
 
 SPEAKER = 910_000  # the first
@@ -42,12 +40,7 @@ def avatar_of(config: Config, stage2: Stage2, scene: Scene) -> Avatar:
     square = square_round(person_box(first[0, ..., 3]), width, height)
     image = (crop(first, square, side)[..., :3].float() / 255).movedim(-1, 1).to(device)
     camera = crop_camera(scene.camera, square, side)[None].to(device)
-    with torch.no_grad():
-        body = in_camera(stage2.stage1, scene.params[:1].to(device), camera.w2c)
-        encoding = dataclasses.replace(stage2.stage1.encode(image, camera, body), params=body)
-        wide = scene.camera.to(device)
-        upright = Camera(torch.eye(4, device=device), wide.intrinsics, wide.size)
-        return Avatar(config, stage2, encoding, stage2.identity(encoding), upright)
+    return known_avatar(config, stage2, image, camera, scene.params[:1].to(device), scene.camera.to(device))
 
 
 def truth_of(scene: Scene, count: int) -> Iterator[Picture]:

@@ -8,7 +8,7 @@ Axes: B batch, T frames, A audio channels, K SMPL-X tokens, d stage 1's width, w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import roma
@@ -154,3 +154,14 @@ def audio_window(features: Tensor, start: int, frames: int, before: int, after: 
 
 
 __all__ = ["CHUNK", "FrameTokens", "Identity", "Stage2", "audio_window"]
+
+
+def at_rest(reference: Encoding) -> Encoding:
+    """The same person with closed lips, looking ahead: how a talk begins from a picture.
+
+    Motion is residual to its reference: what a picture shows of a face at one moment would stay on it for the whole talk,
+    as lips that never meet.
+    """
+    face = ("jaw_pose", "leye_pose", "reye_pose", "expression")
+    params = replace(reference.params, **{name: torch.zeros_like(getattr(reference.params, name)) for name in face})
+    return replace(reference, params=params)

@@ -6,7 +6,7 @@ cut up. What is kept is of constant size. Axes: B people, T frames, A audio feat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -106,16 +106,6 @@ class Talk:
             self.waiting = self.waiting[:, frames:]
             self.made += frames
         return Motion.cat(parts, 1) if parts else None
-
-
-def face_at_rest(params: SmplxParams) -> SmplxParams:
-    """The same bodies with closed lips, looking ahead: how a talk begins from a picture.
-
-    Motion is residual to its reference: what a picture shows of a face at one moment would stay on it for the whole talk,
-    as lips that never meet.
-    """
-    face = ("jaw_pose", "leye_pose", "reye_pose", "expression")
-    return replace(params, **{name: torch.zeros_like(getattr(params, name)) for name in face})
 
 
 def talk_whole(

@@ -7,7 +7,7 @@ Stage 1: one picture of a held-out subject → views it was not shown. Stage 2: 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from model.audio_to_motion import standardised
 from model.body import Body
 from model.rasterize import rasterize
 from model.stage1 import Encoding, Stage1
-from model.talking import face_at_rest
+from model.stage2 import at_rest
 from model.types import Camera, SmplxParams
 from pipelines import media
 from pipelines.baseline_training import training_clips
@@ -170,8 +170,7 @@ def evaluate_stage2(config: Config, store: Store) -> Record:
             strips = []
             for i, clip in enumerate(progress(clips, "end-to-end videos")):
                 # another draw for each, as the baseline's: with one seed all would turn and gesture alike at the same moments
-                rested = replace(clip.encoding, params=face_at_rest(clip.encoding.params))
-                tokens = stage2.generate(rested, clip.features, config.seed + i)
+                tokens = stage2.generate(at_rest(clip.encoding), clip.features, config.seed + i)
                 video = list(draw(generated(stage2, clip.encoding, tokens), clip.camera, len(clip.truth.transl)))
                 media.write_video(folder / "videos" / f"{clip.name}.mp4", iter(video), clip.fps, clip.audio)
                 media.write_video(folder / "truth" / f"{clip.name}.mp4", iter(clip.video), clip.fps, clip.audio)

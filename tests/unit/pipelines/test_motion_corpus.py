@@ -1,7 +1,6 @@
 """Motion without pictures: as shards, as a corpus in memory, and drawn afresh."""
 
 import copy
-import ctypes
 import io
 import json
 from fractions import Fraction
@@ -111,16 +110,7 @@ def test_batches_of_a_step_do_not_depend_on_where_a_run_began(fitted):
     assert torch.equal(first.chance, later.chance)
 
 
-def _speaks():
-    from samples.builders.espeak import LIBRARY
-
-    try:
-        return bool(ctypes.CDLL(LIBRARY))
-    except OSError:
-        return False
-
-
-@pytest.mark.skipif(not _speaks(), reason="espeak-ng is not installed")
+@pytest.mark.needs_voice
 def test_drawn_talks_are_packed_once(tmp_path, monkeypatch):
     from samples import build_motions
 

@@ -1,6 +1,5 @@
 """What benchmarks of stage 2 say, of a network too small to say anything."""
 
-import ctypes
 import dataclasses
 
 import numpy as np
@@ -19,16 +18,7 @@ from model.stage1 import Stage1
 from model.types import SmplxParams
 
 
-def _speaks():
-    from samples.builders.espeak import LIBRARY
-
-    try:
-        return bool(ctypes.CDLL(LIBRARY))
-    except OSError:
-        return False
-
-
-@pytest.mark.skipif(not _speaks(), reason="espeak-ng is not installed")
+@pytest.mark.needs_voice
 def test_arms_with_and_without_pixels_begin_alike_and_only_one_sees_pictures(tiny_settings, body, monkeypatch):
     training = {**tiny_settings["stage2_training"], "windows": 1, "draws": 1, "pixel_frames": 1, "own_share": 0.0}
     config = Config.model_validate({**tiny_settings, "stage2_training": training})

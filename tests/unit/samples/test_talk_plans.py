@@ -26,17 +26,6 @@ from samples.builders.texts import write_lines
 from samples.builders.truth import load_masks, load_phones, load_strokes
 
 
-def _speaks():
-    try:
-        espeak.synthesise(["a"], Voice("en-us", "en-US", 160, 50, 50))
-    except RuntimeError:
-        return False
-    return True
-
-
-needs_voice = pytest.mark.skipif(not _speaks(), reason="espeak-ng is not installed")
-
-
 @pytest.fixture(scope="module")
 def score():
     return make_score(plan_talk(3, seconds=5, framing="half"))
@@ -95,14 +84,14 @@ def test_unknown_language_and_negative_seed_are_refused():
         plan_talk(-1)
 
 
-@needs_voice
+@pytest.mark.needs_voice
 @pytest.mark.parametrize("name", ["en-us+nobody", "xx-yy+m1"])
 def test_unknown_voice_is_named(name):
     with pytest.raises(ValueError, match="espeak-ng knows no voice"):
         make_score(replace(plan_talk(0), voice=Voice(name, "en-US", 160, 50, 50)))
 
 
-@needs_voice
+@pytest.mark.needs_voice
 def test_phones_cover_the_sound_and_words_lie_in_it(others):
     for score in others:
         assert score.phones[0].start == 0
@@ -113,7 +102,7 @@ def test_phones_cover_the_sound_and_words_lie_in_it(others):
         assert all(0 < w.start < w.end <= score.seconds for w in score.words)
 
 
-@needs_voice
+@pytest.mark.needs_voice
 @pytest.mark.parametrize("fps", RATES)
 def test_sound_and_pictures_last_equally_long_at_every_rate(fps):
     score = make_score(plan_talk(2, seconds=4, fps=fps))
@@ -121,7 +110,7 @@ def test_sound_and_pictures_last_equally_long_at_every_rate(fps):
     assert score.fps == fps
 
 
-@needs_voice
+@pytest.mark.needs_voice
 def test_score_comes_back_from_its_file_and_needs_no_speech_engine(score, tmp_path, monkeypatch):
     path = tmp_path / "talk.npz"
     score.save(path)
@@ -135,7 +124,7 @@ def test_score_comes_back_from_its_file_and_needs_no_speech_engine(score, tmp_pa
     assert len(perform(Score.load(path)).transl) == score.frames
 
 
-@needs_voice
+@pytest.mark.needs_voice
 def test_half_written_score_is_refused_in_one_line(score, tmp_path):
     score.save(tmp_path / "whole.npz")
     (tmp_path / "half.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:2000])
@@ -143,7 +132,7 @@ def test_half_written_score_is_refused_in_one_line(score, tmp_path):
         Score.load(tmp_path / "half.npz")
 
 
-@needs_voice
+@pytest.mark.needs_voice
 def test_a_take_repeats_and_two_takes_differ(score):
     one, again, two = (perform(score, take) for take in (0, 0, 1))
     for name in SMPLX_SHAPES:
@@ -153,7 +142,7 @@ def test_a_take_repeats_and_two_takes_differ(score):
     assert hands_of(score, 0)[1] == score.strokes != hands_of(score, 1)[1]
 
 
-@needs_voice
+@pytest.mark.needs_voice
 def test_mouth_follows_its_own_speech_and_closes_for_bilabials(others):
     motions = [perform(s) for s in others]
     own = [mouth_corr(s, params=p) for s, p in zip(others, motions, strict=True)]
@@ -163,7 +152,7 @@ def test_mouth_follows_its_own_speech_and_closes_for_bilabials(others):
     assert min(closed_share(s, p) for s, p in zip(others, motions, strict=True)) > 0.85
 
 
-@needs_voice
+@pytest.mark.needs_voice
 def test_arms_stay_out_of_the_body_and_of_each_other():
     figures = arms_inside((1,))
     assert max(figures["trunk_mm"], figures["arms_mm"]) < 5
@@ -195,7 +184,7 @@ def test_backdrops_repeat_and_differ_by_seed(kind):
     assert np.abs(one - other).mean() > 0.002
 
 
-@needs_voice
+@pytest.mark.needs_voice
 def test_film_holds_what_the_score_says(tmp_path):
     score = make_score(replace(plan_talk(6, seconds=2, fps=Fraction(30000, 1001)), lines=("You see a whole bridge.",)))
     truth = render_talk(score, make_person(score.plan.look, 64), tmp_path / "t.mp4", size=96, masks=True, threads=1)
