@@ -21,6 +21,12 @@ def full_precision(tensor: Tensor) -> torch.autocast:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
+def working_dtype(tensor: Tensor) -> torch.dtype:
+    """What matrix products of the tensor are worked out in: autocast's type where it is on, else the tensor's own."""
+    kind = tensor.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
+
+
 def rotation_from_6d(six: Tensor) -> Tensor:  # [..., 6] → [..., 3, 3]
     first = F.normalize(six[..., :3], dim=-1)
     second = six[..., 3:]

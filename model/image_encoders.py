@@ -142,7 +142,9 @@ class SapiensEncoder(nn.Module):
             x = image.float()
             if x.shape[-1] != SAPIENS_SIDE:
                 x = F.interpolate(x, size=(SAPIENS_SIDE, SAPIENS_SIDE), mode="bilinear", align_corners=False)
-            out = network(((x - self.mean.float()) / self.std.float()).to(dtype))
+            x = ((x - self.mean.float()) / self.std.float()).to(dtype)
+            # with channels last the tokens that the patch convolution makes are contiguous, and stay so through all layers
+            out = network(x.contiguous(memory_format=torch.channels_last))
         return _feature_grid(out).float()
 
     def forward(self, image: Tensor) -> ImageFeatures:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.geometry import full_precision
+
 
 def rotary(x: Tensor, positions: Tensor, base: float = 1000.0) -> Tensor:
     """Turn pairs of channels of x [B, H, L, D] by angles proportional to positions [L] (RoPE; D even)."""
@@ -108,4 +110,6 @@ class ConvBlock(nn.Module):
         self.norm = nn.GroupNorm(next(g for g in (8, 4, 2, 1) if outputs % g == 0), outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.norm(self.conv(x)))
+        y = self.conv(x)
+        with full_precision(y):  # autocast would write the normalised map in float32; its statistics are so in any case
+            return F.gelu(F.group_norm(y, self.norm.num_groups, self.norm.weight.to(y), self.norm.bias.to(y), self.norm.eps))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from configs.schema import Stage1Config
 from model.anchors import Anchors
 from model.body import Body
-from model.geometry import apply_matrices, full_precision, quaternion_multiply, soft_bound
+from model.geometry import apply_matrices, full_precision, quaternion_multiply, soft_bound, working_dtype
 from model.image_encoders import make_image_encoder
 from model.layers import Block, RMSNorm
 from model.smplx_tokens import SmplxDecoder, SmplxQueries
@@ -111,7 +111,8 @@ class Stage1(nn.Module):
         predicted = self.smplx_decoder(smplx, focal_over_size, principal)
         aligned = (predicted if params is None else params.map(flat)).detach()
         every = lambda x: x.unflatten(0, (batch, views))  # noqa: E731
-        reading = self._read_picture(flat(images), features.map, aligned, focal_over_size, principal).map(every)
+        blank = blank_background(flat(images).float())
+        reading = self._read_picture(flat(images), blank, features.map, aligned, focal_over_size, principal).map(every)
         pixels = self._join(reading)
         image_tokens = every(features.tokens).flatten(1, 2)
         tokens = AvatarTokens(first(smplx), self._fuse(pixels, first(smplx), image_tokens))
@@ -119,7 +120,7 @@ class Stage1(nn.Module):
         with torch.no_grad():  # colours again, from where the Gaussians have moved to: clothes and hair lie off the body
             offsets = self.gaussians(self.canonical(once)).means.float() - self.anchors.points.rest
             offsets = offsets.repeat_interleave(views, 0)
-            again = self._read_picture(flat(images), None, aligned, focal_over_size, principal, offsets).map(every)
+            again = self._read_picture(flat(images), blank, None, aligned, focal_over_size, principal, offsets).map(every)
             pixels = torch.cat([pixels[..., :-PICTURE], self._join_colors(again).to(pixels)], -1)
         return replace(once, pixels=pixels)
 
@@ -135,8 +136,8 @@ class Stage1(nn.Module):
         """Anchor features [B, N, F]: `FEATURES` learned channels, then the picture's RGB and how well it is seen."""
         planes = sample_planes(encoding.tokens.triplane, self.anchors.coordinates).flatten(2)
         code = self.anchor_code.expand(len(planes), -1, -1)
-        inputs = torch.cat([planes, encoding.pixels.float(), code.float()], -1)
-        features = self.anchor_features(inputs.to(self.anchor_code.dtype))
+        parts = [planes, encoding.pixels, code]
+        features = self.anchor_features(torch.cat([x.to(working_dtype(self.anchor_code)) for x in parts], -1))
         return torch.cat([features.float(), encoding.pixels[..., -PICTURE:].float()], -1)
 
     def gaussians(self, features: Tensor) -> GaussianCloud:
@@ -154,6 +155,7 @@ class Stage1(nn.Module):
     def _read_picture(
         self,
         image: Tensor,  # [B, 3, S, S]
+        blank: Tensor,  # [B, 1, S, S] of `blank_background`
         features: Tensor | None,  # [B, C, S/4, S/4]; none: only colours are wanted
         params: SmplxParams,  # [B]
         focal_over_size: Tensor,
@@ -164,7 +166,6 @@ class Stage1(nn.Module):
             image = image.float()
             means, turns = self.anchors.posed(offsets, params.map(Tensor.float))
             view = sight(means, turns, self.anchors.frames[..., 2], focal_over_size, principal)
-            blank = blank_background(image)
             colors, seen = _read(image, view.places), view.seen * (_read(blank, view.places)[..., 0] < 0.25)
             if features is None:
                 return Reading(colors[..., :0], colors[..., :0], colors, seen)
@@ -190,7 +191,7 @@ class Stage1(nn.Module):
 
     def _fuse(self, pixels: Tensor, smplx: Tensor, image_tokens: Tensor) -> Tensor:  # [B, 3, C, R, R]
         # hidden anchors count a little, so that a texel nobody sees still knows that it is on the body
-        scattered = self.triplane.scatter(pixels, pixels[..., -1] + 0.02)
+        scattered = self.triplane.scatter(pixels, pixels[..., -1] + 0.02, working_dtype(image_tokens))
         x = torch.cat([self.triplane.to_tokens(scattered), smplx], 1)
         for block in self.fusion:
             x = block(x, image_tokens)

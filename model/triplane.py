@@ -1,7 +1,8 @@
 """Canonical triplane: scatter features at anchors onto three planes, turn planes to tokens and back, read them out.
 
 Planes are xy, xz, zy of the template; anchors lie at fixed coordinates, so texels and weights are worked out once.
-Axes: B batch, N anchors, C channels, R texels per side, G tokens per side, d width.
+Planes lie in memory with their channels last, which is how scattering makes and convolutions want them.
+Axes: B batch, N anchors, C channels, R texels per side, U texels that hold an anchor, G tokens per side, d width.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def sample_planes(planes: Tensor, coordinates: Tensor) -> Tensor:
 class Triplane(nn.Module):
     """Texel addresses of the anchors, the patch embedding, and the decoder of tokens to planes."""
 
-    texels: Tensor  # [N, 3] index into the 3·R·R texels
+    occupied: Tensor  # [U] indices into the 3·R·R texels
+    slots: Tensor  # [3, N] which of them each anchor falls in, a plane a row
 
     def __init__(self, coordinates: Tensor, inputs: int, width: int, channels: int, resolution: int, tokens: int):
         super().__init__()
@@ -36,8 +38,10 @@ class Triplane(nn.Module):
             raise ValueError(f"triplane: resolution {resolution} must be a multiple of its tokens per side {tokens}")
         self.resolution, self.tokens, self.patch = resolution, tokens, resolution // tokens
         cell = ((coordinates + 1) / 2 * resolution).long().clamp(0, resolution - 1)  # [N, 3]
-        texels = [(k * resolution + cell[:, v]) * resolution + cell[:, u] for k, (u, v) in enumerate(PLANES)]
-        self.register_buffer("texels", torch.stack(texels, 1), persistent=False)
+        texels = torch.stack([(k * resolution + cell[:, v]) * resolution + cell[:, u] for k, (u, v) in enumerate(PLANES)])
+        occupied, slots = texels.unique(return_inverse=True)
+        self.register_buffer("occupied", occupied, persistent=False)
+        self.register_buffer("slots", slots, persistent=False)
         self.embed = nn.Conv2d(inputs, width, self.patch, self.patch)
         self.position = nn.Parameter(torch.randn(3, tokens * tokens, width) * 0.02)
         self.expand = nn.Linear(width, self.patch**2 * channels)
@@ -45,25 +49,45 @@ class Triplane(nn.Module):
             nn.Conv2d(channels + inputs, channels, 3, padding=1), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1)
         )
 
-    def scatter(self, features: Tensor, weights: Tensor) -> Tensor:
-        """Weighted means of anchor features [B, N, C] with weights [B, N] in each texel → [B, 3, C, R, R]."""
-        batch, _, channels = features.shape
-        texel_count = 3 * self.resolution**2
-        rows = torch.cat([features * weights[..., None], weights[..., None]], -1).float()  # [B, N, C + 1]
-        total = rows.new_zeros(batch, texel_count, channels + 1)
-        for plane in range(3):
-            total = total.index_add(1, self.texels[:, plane], rows)
-        mean = total[..., :-1] / (total[..., -1:] + 1e-3)
-        return mean.unflatten(1, (3, self.resolution, self.resolution)).permute(0, 1, 4, 2, 3)
+    def scatter(self, features: Tensor, weights: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Weighted means of anchor features [B, N, C] with weights [B, N] in each texel → [B, 3, C', R, R].
 
-    def to_tokens(self, planes: Tensor) -> Tensor:  # [B, 3, C, R, R] → [B, 3·G·G, d]
-        tokens = self.embed(planes.flatten(0, 1).to(self.embed.weight.dtype)).flatten(2).mT
+        C' is C filled up with zeros to a multiple of 8, as matrix units want it.
+        """
+        batch, _, channels = features.shape
+        rows = torch.cat([features * weights[..., None], weights[..., None]], -1).float()  # [B, N, C + 1]
+        total = rows.new_zeros(batch, len(self.occupied), channels + 1)
+        for slots in self.slots:
+            total = total.index_add_(1, slots, rows)
+        mean = (total[..., :-1] / (total[..., -1:] + 1e-3)).to(dtype)
+        empty = mean.new_zeros(batch, 3 * self.resolution**2, _padded(channels))
+        planes = empty.index_copy(1, self.occupied, F.pad(mean, (0, _padded(channels) - channels)))
+        return planes.unflatten(1, (3, self.resolution, self.resolution)).permute(0, 1, 4, 2, 3)
+
+    def to_tokens(self, planes: Tensor) -> Tensor:  # [B, 3, C', R, R] → [B, 3·G·G, d]
+        weight = _with_inputs(self.embed.weight, planes.shape[2])
+        tokens = F.conv2d(planes.flatten(0, 1).to(weight.dtype), weight, self.embed.bias, self.patch).flatten(2).mT
         return (tokens.unflatten(0, (-1, 3)) + self.position).flatten(1, 2)
 
     def to_planes(self, tokens: Tensor, scattered: Tensor) -> Tensor:
         """Tokens [B, 3·G·G, d] and scattered features [B, 3, C', R, R] → planes [B, 3, C, R, R]."""
         batch, grid, patch = len(tokens), self.tokens, self.patch
-        fine = self.expand(tokens).view(batch * 3, grid, grid, -1).permute(0, 3, 1, 2)
-        fine = F.pixel_shuffle(fine, patch)
-        joined = torch.cat([fine, scattered.flatten(0, 1).to(fine.dtype)], 1)
-        return (fine + self.refine(joined)).unflatten(0, (batch, 3))
+        fine = self.expand(tokens).view(batch * 3, grid, grid, -1, patch, patch)  # [3 B, G, G, C, patch, patch]
+        fine = fine.permute(0, 1, 4, 2, 5, 3).reshape(batch * 3, self.resolution, self.resolution, -1).permute(0, 3, 1, 2)
+        first, *rest = self.refine
+        channels = fine.shape[1]
+        own, given = first.weight[:, :channels], _with_inputs(first.weight[:, channels:], scattered.shape[2])
+        # two convolutions instead of one of the joined planes, which would be copied for it
+        hidden = F.conv2d(fine, own, first.bias, padding=1) + F.conv2d(scattered.flatten(0, 1).to(fine.dtype), given, padding=1)
+        for layer in rest:
+            hidden = layer(hidden)
+        return (fine + hidden).unflatten(0, (batch, 3))
+
+
+def _padded(channels: int) -> int:
+    return -(-channels // 8) * 8
+
+
+def _with_inputs(weight: Tensor, channels: int) -> Tensor:  # [O, I, k, k] → [O, channels, k, k]
+    """A convolution's weight with zeros for input channels that are there to fill up."""
+    return F.pad(weight, (0, 0, 0, 0, 0, channels - weight.shape[1]))

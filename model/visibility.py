@@ -74,8 +74,13 @@ def blank_background(image: Tensor) -> Tensor:
     """
     side = max(3, image.shape[-1] // 50 // 2 * 2 + 1)
     white = (image.amin(1, keepdim=True) > WHITE).float()
-    middle = 1 - F.max_pool2d(1 - white, side, 1, side // 2)
-    return F.max_pool2d(middle, side + 2, 1, side // 2 + 1)
+    return _widened(1 - _widened(1 - white, side), side + 2)
+
+
+def _widened(mask: Tensor, side: int) -> Tensor:  # [B, 1, S, S]
+    """Largest values over squares of so many pixels a side, along one axis after the other."""
+    rows = F.max_pool2d(mask, (side, 1), 1, (side // 2, 0))
+    return F.max_pool2d(rows, (1, side), 1, (0, side // 2))
 
 
 class ColorFill(nn.Module):
