@@ -90,7 +90,7 @@ def measure_case(
 
     def forward() -> None:
         with torch.no_grad():
-            rasterize(cloud, cameras, background, backend)
+            rasterize(cloud, cameras, background, backend, size=(size, size), depth=False)
 
     case = f"{count // 1000}k_{batch * views}x{size}px"  # 8k Gaussians in each of 4 pictures of 128 px: 8k_4x128px
     repeats, budget = (3, 20.0) if backend == "torch" else (50, 6.0)
@@ -158,9 +158,10 @@ def _both(cloud: GaussianCloud, cameras: Camera, target: Tensor, backend: str) -
     """Forward and backward to all five fields."""
     leaves = [t.clone().requires_grad_() for t in vars(cloud).values()]
     background = torch.ones(3, device=target.device)
+    size = target.shape[3], target.shape[2]
 
     def run() -> None:
-        color = rasterize(GaussianCloud(*leaves), cameras, background, backend).color
+        color = rasterize(GaussianCloud(*leaves), cameras, background, backend, size=size, depth=False).color
         torch.autograd.grad((color * target).sum(), leaves)
 
     return run

@@ -75,6 +75,7 @@ class Triplane(nn.Module):
         fine = self.expand(tokens).view(batch * 3, grid, grid, -1, patch, patch)  # [3 B, G, G, C, patch, patch]
         fine = fine.permute(0, 1, 4, 2, 5, 3).reshape(batch * 3, self.resolution, self.resolution, -1).permute(0, 3, 1, 2)
         first, *rest = self.refine
+        assert isinstance(first, nn.Conv2d)
         channels = fine.shape[1]
         own, given = first.weight[:, :channels], _with_inputs(first.weight[:, channels:], scattered.shape[2])
         # two convolutions instead of one of the joined planes, which would be copied for it

@@ -40,7 +40,7 @@ class ViewBatch:
     views: Tensor  # [B, C, R, R, 3] 0..1 on white; the first I are the inputs
     alpha: Tensor  # [B, C, R, R, 1]
     cameras: Camera  # [B, C]
-    view_params: SmplxParams  # [B, C] world; all alike for scans
+    view_params: SmplxParams  # [B, C] world, of each picture
     confidence: Tensor  # [B] of the first picture's parameters
     points: Tensor  # [B, SURFACE, 3] world, on the scanned surface in the first picture's pose; NaN where there is no scan
 

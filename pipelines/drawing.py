@@ -36,7 +36,7 @@ def paint(cloud: GaussianCloud, camera: Camera) -> Tensor:
     views = camera.map(lambda t: t.expand(batch, 1, *t.shape))
     here = torch.eye(4, device=camera.w2c.device).expand(batch, 1, 4, 4)
     white = torch.ones(3, device=cloud.means.device)
-    return rasterize(cloud, Camera(here, views.intrinsics, views.size), white, antialiased=True).color[:, 0]
+    return rasterize(cloud, Camera(here, views.intrinsics, views.size), white, antialiased=True, depth=False).color[:, 0]
 
 
 def generated(

@@ -36,7 +36,7 @@ CACHED_SHARE = 0.15  # of a process's part of the memory that one split of one k
 
 @dataclass(frozen=True)
 class PersonFrames:
-    """Cropped pictures of one person: the views of a scan (one pose) or the frames of a talk (one camera)."""
+    """Cropped pictures of one person: the views of a scan or the frames of a talk (one camera)."""
 
     id: str
     group: str  # speaker or subject
@@ -71,7 +71,7 @@ def _views(sample: dict[str, bytes], about: dict[str, str], size: int) -> Person
     azimuth = torch.tensor([abs(view.azimuth) for view in views])
     # a set without any front view still has its most frontal one
     inputs = torch.nonzero(azimuth <= max(FRONT, float(azimuth.min())))[:, 0]
-    every = params.map(lambda x: x.expand(count, *x.shape))
+    every = params if params.transl.dim() == 2 else params.map(lambda x: x.expand(count, *x.shape))
     return PersonFrames(
         about["id"], about["group"], torch.stack(images), Camera.cat(cameras), every, torch.ones(count), inputs, None, _points(sample)
     )

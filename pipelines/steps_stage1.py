@@ -148,7 +148,7 @@ def render_clouds(
     posed = posed_cloud(anchors, clouds, params.map(lambda x: x.flatten(0, 1)))
     one = cameras.map(lambda x: x.flatten(0, 1)[:, None])
     size = None if side is None else (side, side)
-    drawn = rasterize(posed, one, posed.colors.new_ones(3), backend, antialiased=True, size=size)
+    drawn = rasterize(posed, one, posed.colors.new_ones(3), backend, antialiased=True, size=size, depth=False)
     return drawn.map(lambda x: x.unflatten(0, params.transl.shape[:2])[:, :, 0])
 
 

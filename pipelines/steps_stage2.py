@@ -175,7 +175,7 @@ class Stage2Task(Task):
         parts = []
         for index in batch.frames.T:
             cloud = self.network.render_cloud(reference, frames, index, identity)
-            parts.append(rasterize(cloud, upright, cloud.colors.new_ones(3), self.backend, antialiased=True))
+            parts.append(rasterize(cloud, upright, cloud.colors.new_ones(3), self.backend, antialiased=True, depth=False))
         return Render.cat(parts, 1)
 
     # --- held-out data

@@ -1,7 +1,8 @@
 """Pictures of one still person from several cameras: the form that scans and HuGe100K samples share.
 
-A view set is `render/%03d.<png|webp>` (RGBA, straight alpha), `cameras.json` and `smplx.npz` (one SMPL-X body in the
-world of the cameras, metres, hands relative to the flat hand); scans add `points.npz`, points of their surface.
+A view set is `render/%03d.<png|webp>` (RGBA, straight alpha), `cameras.json` and `smplx.npz` (the SMPL-X body in the
+world of the cameras, or that of each picture; metres, hands relative to the flat hand); scans add `points.npz`, points
+of their surface.
 """
 
 from __future__ import annotations
@@ -119,6 +120,6 @@ def parse_cameras(text: bytes | str) -> list[View]:
 
 
 def parse_params(data: bytes) -> SmplxParams:
-    """Read `smplx.npz`."""
+    """Read `smplx.npz`: parameters without leading axes, or of each picture [F]."""
     with np.load(io.BytesIO(data), allow_pickle=False) as npz:
         return SmplxParams(**{name: torch.from_numpy(npz[name]).float() for name in SMPLX_SHAPES})

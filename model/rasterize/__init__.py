@@ -35,7 +35,7 @@ class Render(TensorGroup):
 
     color: Tensor  # [B, C, H, W, D] over the background
     alpha: Tensor  # [B, C, H, W, 1] 0..1
-    weighted_depth: Tensor  # [B, C, H, W, 1] camera z, metres, times alpha
+    weighted_depth: Tensor  # [B, C, H, W, 1] camera z, metres, times alpha; [B, C, H, W, 0] where it was not asked for
 
     @property
     def depth(self) -> Tensor:
@@ -50,6 +50,7 @@ def rasterize(
     backend: str = "auto",
     antialiased: bool = False,
     size: tuple[int, int] | None = None,  # the cameras' width and height; none: read from them, which waits for a GPU
+    depth: bool = True,  # whether depth is wanted
 ) -> Render:
     """Render every scene from each of its cameras.
 
@@ -71,7 +72,8 @@ def rasterize(
             if background.shape[-1] != channels:
                 raise ValueError(f"background: expected {channels} channels, got shape {tuple(background.shape)}")
             background = background.to(cloud.colors).expand(*w2c.shape[:2], channels)
-        return Render(*_load(name).render(cloud, w2c, intrinsics, width, height, antialiased, background))
+        color, alpha, weighted = _load(name).render(cloud, w2c, intrinsics, width, height, antialiased, background, depth)
+        return Render(color, alpha, weighted if depth else weighted[..., :0])
 
 
 def choose_backend(name: str, device: torch.device | str) -> str:

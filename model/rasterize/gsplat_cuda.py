@@ -16,8 +16,9 @@ def render(
     height: int,
     antialiased: bool,
     background: Tensor | None,  # [B, C, D]; none: black
+    depth: bool,  # a channel more to blend
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour [B, C, H, W, D], alpha [B, C, H, W, 1], alpha-weighted depth [B, C, H, W, 1]."""
+    """Colour [B, C, H, W, D], alpha [B, C, H, W, 1], alpha-weighted depth [B, C, H, W, 1], or no channel of it."""
     from gsplat import rasterization  # compiles its kernels when first imported
 
     picture, alpha, _ = rasterization(
@@ -34,7 +35,8 @@ def render(
         eps2d=BLUR,
         backgrounds=None if background is None else background.contiguous(),
         packed=False,  # packed costs a synchronisation and has no batches of scenes
-        render_mode="RGB+D",
+        render_mode="RGB+D" if depth else "RGB",
         rasterize_mode="antialiased" if antialiased else "classic",
     )
-    return picture[..., :-1], alpha, picture[..., -1:]
+    channels = cloud.colors.shape[-1]
+    return picture[..., :channels], alpha, picture[..., channels:]

@@ -23,6 +23,7 @@ def render(
     height: int,
     antialiased: bool,
     background: Tensor | None,  # [B, C, D]; none: black
+    depth: bool,  # comes at no cost here
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Colour [B, C, H, W, D], alpha [B, C, H, W, 1], alpha-weighted depth [B, C, H, W, 1]."""
     scenes, views = w2c.shape[:2]

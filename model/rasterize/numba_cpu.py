@@ -32,16 +32,17 @@ def render(
     height: int,
     antialiased: bool,
     background: Tensor | None,  # [B, C, D]; none: black
+    depth: bool,  # comes at no cost here
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Colour [B, C, H, W, D], alpha [B, C, H, W, 1], alpha-weighted depth [B, C, H, W, 1]."""
     if torch.is_grad_enabled() and (w2c.requires_grad or intrinsics.requires_grad):
         raise ValueError("rasterize: numba gives no gradient of cameras; detach them or choose 'torch'")
     scenes, views = w2c.shape[:2]
     fields = (cloud.means, cloud.rotations, cloud.scales, cloud.opacities, cloud.colors)
-    color, alpha, depth = _Rasterize.apply(*fields, w2c, intrinsics, width, height, antialiased)
+    color, alpha, weighted = _Rasterize.apply(*fields, w2c, intrinsics, width, height, antialiased)
     lead = (scenes, views, height, width)
     alpha = alpha.reshape(*lead, 1)
-    return over(color.reshape(*lead, -1), alpha, background), alpha, depth.reshape(*lead, 1)
+    return over(color.reshape(*lead, -1), alpha, background), alpha, weighted.reshape(*lead, 1)
 
 
 class _Rasterize(torch.autograd.Function):

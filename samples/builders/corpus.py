@@ -25,7 +25,7 @@ from rich.progress import track
 
 from configs.schema import Config, ScansConfig
 from model.audio_encoders import make_audio_encoder
-from model.mesh_raster import Lights, render_mesh
+from model.mesh_raster import Lights, reaching_light, render_mesh
 from model.types import SMPLX_SHAPES, SmplxParams
 from pipelines.body import body_hash
 from pipelines.scan_views import make_views
@@ -39,7 +39,7 @@ from samples.builders.talks import Film, Score, make_score, plan_talk, render_ta
 from samples.builders.truth import load_masks
 
 TEXTURE_SIZE = 512  # texels: pictures of 256 pixels show no more
-WEBP_QUALITY = 56
+WEBP_QUALITY, WEBP_EFFORT = 56, 2  # more effort: a few per cent smaller, twice as long
 FEATURE_STEPS = 64  # of audio features in a unit, which are about standard normal
 FILM = Film(crf=32, sound_rate=16_000, sound_bits=32_000)
 GRID = 2.0**-11  # radians and metres that the truth's motion is rounded to, which compresses
@@ -50,19 +50,26 @@ class CorpusSpec:
     """What a corpus holds; everything in it follows from these."""
 
     people: int
-    views: int  # pictures of each person: three quarters of the whole body, the rest of its upper half
+    views: int  # pictures of each person; of a stance three quarters of the whole body, the rest of its upper half
     talks: int
     speakers: int  # who give the talks, in turn
     seconds: float  # of a talk, about
     size: int  # side of all pictures, pixels
     seed: int = 0
     held_out: float = 0.15  # share of speakers and of people
+    stances: int = 2  # in which each person is photographed, with as many pictures of each
 
     def __post_init__(self) -> None:
         if self.talks and not 1 <= self.speakers <= self.talks:
             raise ValueError(f"corpus: expected 1 to {self.talks} speakers for {self.talks} talks, got {self.speakers}")
-        if min(self.people, self.talks) < 0 or self.size % 2 or self.views < 4:
-            raise ValueError("corpus: expected people and talks of 0 or more, an even size and at least 4 views")
+        if min(self.people, self.talks) < 0 or self.size % 2:
+            raise ValueError("corpus: expected people and talks of 0 or more and an even size")
+        if self.stances < 1 or self.views % self.stances or self.views < 4 * self.stances:
+            raise ValueError(f"corpus: expected as many pictures of each stance, at least 4, got {self.views} of {self.stances} stances")
+
+    @property
+    def views_of_a_stance(self) -> int:
+        return self.views // self.stances
 
     def share(self, parts: int) -> CorpusSpec:
         """One of so many parts of it."""
@@ -143,9 +150,10 @@ class Corpus:
 
 
 def _config(folder: Path, spec: CorpusSpec) -> Config:
+    each = spec.views_of_a_stance
     return Config.model_validate({
         "workspace": str(folder), "seed": spec.seed, "shards": {"held_out": spec.held_out, "target_mb": 16},
-        "scans": {"views": spec.views - spec.views // 4, "half_body_views": spec.views // 4, "size": spec.size},
+        "scans": {"views": each - each // 4, "half_body_views": each // 4, "size": spec.size},
     })  # fmt: skip
 
 
@@ -214,7 +222,8 @@ def _film(folder: Path, spec: CorpusSpec, talk: str) -> None:
 def photograph(person: Person, params: SmplxParams, lights: Lights, scans: ScansConfig) -> list[tuple[View, NDArray[np.uint8]]]:
     """RGBA pictures [H, W, 4] of a person in the pose `params` [1], one a view of `scans`."""
     vertices = person.vertices(params)[0]
-    look = {"texture": person.texture, "uv": person.uv, "uv_faces": person.uv_faces, "lights": lights}
+    reaching = reaching_light(vertices, person.faces, lights)
+    look = {"texture": person.texture, "uv": person.uv, "uv_faces": person.uv_faces, "lights": lights, "reaching": reaching}
     pictures = []
     for view in make_views(vertices, params[0], embedded_body(), scans):
         seen = render_mesh(vertices, person.faces, view.camera, **look)
@@ -227,16 +236,21 @@ def photograph(person: Person, params: SmplxParams, lights: Lights, scans: Scans
 def _photograph(folder: Path, spec: CorpusSpec, name: str) -> None:
     seed = _seed(spec, 3, int(name[1:]))
     person, rng = make_person(seed, TEXTURE_SIZE), np.random.default_rng([seed, 41])
-    params = random_stance(person, rng)
     lights = Lights(ambient=rng.uniform(0.45, 0.6), key_intensity=rng.uniform(0.4, 0.6))
-    pictures = photograph(person, params, lights, _config(folder, spec).scans)
+    scans, pictures, bodies = _config(folder, spec).scans, [], []
+    for _ in range(spec.stances):
+        params = random_stance(person, rng)
+        turned = scans.model_copy(update={"azimuth": rng.uniform(0, 360 / scans.views)})
+        pictures += photograph(person, params, lights, turned)
+        bodies += [params] * spec.views_of_a_stance
+    params = SmplxParams.cat(bodies)
     views = [replace(view, file=f"{index:03d}.webp") for index, (view, _) in enumerate(pictures)]
     with writing(folder / "people" / name) as temporary:
         temporary.mkdir()
         for view, (_, picture) in zip(views, pictures, strict=True):
-            Image.fromarray(picture).save(temporary / view.file, quality=WEBP_QUALITY, method=4)
+            Image.fromarray(picture).save(temporary / view.file, quality=WEBP_QUALITY, method=WEBP_EFFORT)
         (temporary / "cameras.json").write_text(json.dumps(cameras_json(views), separators=(",", ":")))
-        _save(temporary / "smplx.npz", **{n: getattr(params, n)[0].numpy() for n in SMPLX_SHAPES})
+        _save(temporary / "smplx.npz", **{n: getattr(params, n).numpy() for n in SMPLX_SHAPES})
 
 
 def _save(path: Path, **arrays: np.ndarray) -> None:

@@ -328,7 +328,7 @@ def test_inria_adapter_speaks_its_conventions(monkeypatch):
     from model.rasterize import inria
 
     cloud, camera = make_cloud(1, 6, 4), make_cameras(1, 2)
-    color, alpha, depth = inria.render(cloud, camera.w2c, camera.intrinsics, 40, 36, False, None)
+    color, alpha, depth = inria.render(cloud, camera.w2c, camera.intrinsics, 40, 36, False, None, True)
     for view in range(2):
         pixels, z = camera[0, view].project(cloud.means[0])
         for n in range(6):
@@ -337,4 +337,12 @@ def test_inria_adapter_speaks_its_conventions(monkeypatch):
             assert torch.allclose(color[0, view, y, x], cloud.opacities[0, n] * cloud.colors[0, n], rtol=1e-4)
             assert depth[0, view, y, x, 0].item() == pytest.approx((cloud.opacities[0, n] * z[n]).item(), rel=1e-4)
     with pytest.raises(ValueError, match="antialiasing"):
-        inria.render(cloud, camera.w2c, camera.intrinsics, 40, 36, True, None)
+        inria.render(cloud, camera.w2c, camera.intrinsics, 40, 36, True, None, True)
+
+
+def test_depth_that_is_not_asked_for_is_not_there():
+    cloud, cameras = make_cloud(count=40), make_cameras()
+    with_depth, without = (rasterize(cloud, cameras, depth=wanted) for wanted in (True, False))
+    assert with_depth.depth.shape == (1, 1, 36, 40, 1)
+    assert without.depth.shape == (1, 1, 36, 40, 0)
+    assert torch.equal(with_depth.color, without.color)

@@ -7,13 +7,13 @@ import torch
 from pipelines.people import People
 from samples.builders.corpus import PRESETS, Corpus, CorpusSpec, measured
 
-TINY = CorpusSpec(people=2, views=4, talks=2, speakers=1, seconds=1.0, size=48, held_out=0.5)
+TINY = CorpusSpec(people=2, views=8, talks=2, speakers=1, seconds=1.0, size=48, held_out=0.5)
 needs_speech = pytest.mark.skipif(ctypes.util.find_library("espeak-ng") is None, reason="needs espeak-ng")
 
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory) -> Corpus:
-    corpus = Corpus(tmp_path_factory.mktemp("people"), CorpusSpec(2, 4, 0, 0, 1.0, 48, held_out=0.5))
+    corpus = Corpus(tmp_path_factory.mktemp("people"), CorpusSpec(2, 8, 0, 0, 1.0, 48, held_out=0.5))
     corpus.draw(1)
     corpus.pack()
     return corpus
@@ -22,9 +22,13 @@ def people(tmp_path_factory) -> Corpus:
 def test_people_are_read_as_training_reads_scans(people):
     found = [p for split in ("train", "test") for p in People(people.store.shards("scans"), split, 32).cache]
     assert sorted(p.id for p in found) == people.people
-    assert all(p.images.shape == (4, 32, 32, 4) for p in found)
+    assert all(p.images.shape == (8, 32, 32, 4) for p in found)
     assert (found[0].images[..., 3] > 128).float().mean() > 0.05
     assert measured(people) < 0.2
+    pose = found[0].params.body_pose
+    assert torch.equal(pose[0], pose[3]), "four pictures of a stance"
+    assert not torch.equal(pose[0], pose[4]), "then another"
+    assert {int(i) // 4 for i in found[0].inputs} == {0, 1}
 
 
 def test_the_same_specification_gives_the_same_shards_and_nothing_is_made_twice(people, tmp_path):
@@ -45,13 +49,13 @@ def test_a_build_that_was_stopped_goes_on(people, tmp_path):
 
 def test_another_corpus_or_other_files_are_refused_in_one_line(people, tmp_path):
     with pytest.raises(ValueError, match=r"holds one of \{'people': 2\}, expected \{'people': 3\}"):
-        Corpus(people.folder, CorpusSpec(3, 4, 0, 0, 1.0, 48, held_out=0.5))
+        Corpus(people.folder, CorpusSpec(3, 8, 0, 0, 1.0, 48, held_out=0.5))
     (tmp_path / "photo.png").touch()
     with pytest.raises(ValueError, match="other files"):
         Corpus(tmp_path, TINY)
 
 
-@pytest.mark.parametrize("wrong", [{"speakers": 3}, {"people": -1}, {"size": 33}, {"views": 2}])
+@pytest.mark.parametrize("wrong", [{"speakers": 3}, {"people": -1}, {"size": 33}, {"views": 6}, {"stances": 3}])
 def test_wrong_specifications_are_refused(wrong):
     with pytest.raises(ValueError, match="corpus: expected"):
         CorpusSpec(**{**TINY.__dict__, **wrong})
@@ -69,7 +73,7 @@ def test_small_is_what_it_promises():
 
 @needs_speech
 def test_talks_are_drawn_from_saved_speech_and_read_as_training_reads_clips(tmp_path):
-    corpus = Corpus(tmp_path, CorpusSpec(0, 4, 1, 1, 1.0, 48, held_out=0.0))
+    corpus = Corpus(tmp_path, CorpusSpec(0, 8, 1, 1, 1.0, 48, held_out=0.0))
     corpus.speak(1)
     corpus.draw(1)
     corpus.pack()
