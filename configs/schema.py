@@ -188,7 +188,6 @@ class TrainConfig(Section):
     log_every: int = Field(10, description="steps between logged losses")
     processes: int = Field(1, description="processes per node (GPUs where there are any)")
     deepspeed: str = Field("configs/deepspeed/cpu.json", description="DeepSpeed configuration file")
-    compile: bool = Field(False, description="compile transformer blocks with torch.compile: half a minute at the start of a run, then quicker steps on a GPU")
     rasterizer: Literal["auto", "torch", "numba", "gsplat", "diff_gaussian_rasterization"] = Field("auto", description="'auto': gsplat on CUDA, numba on a CPU")
     loss: LossConfig = LossConfig()
 

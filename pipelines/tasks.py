@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from configs.schema import Config, LossConfig
-from model.layers import Block
 from model.rasterize import choose_backend
 from pipelines.checkpoints import Stage
 from pipelines.datasets import Draw
@@ -43,13 +42,6 @@ class Task(nn.Module):
     @property
     def rasterizer(self) -> str:
         return choose_backend(self.backend, next(self.network.parameters()).device)
-
-
-def compile_blocks(network: nn.Module) -> None:
-    """Let `torch.compile` fuse what lies between the matrix products of each transformer block; names of weights stay."""
-    for module in network.modules():
-        if isinstance(module, Block):
-            module.compile(dynamic=True)  # type: ignore[no-untyped-call]
 
 
 def weighted(losses: dict[str, Tensor], weights: LossConfig) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ from pipelines.datasets import Draw
 from pipelines.pipes import open_progress
 from pipelines.provenance import commit
 from pipelines.store import Store
-from pipelines.tasks import Task, compile_blocks, make_task
+from pipelines.tasks import Task, make_task
 from pipelines.training_log import TrainingLog, learning_rate
 from pipelines.watchdog import watch
 from pipelines.weight_average import WeightAverage
@@ -77,8 +77,6 @@ def train(config: Config, store: Store, stage: Stage, say: Callable[[str], None]
     torch.manual_seed(config.seed)
     task = make_task(stage, config, store).to(device)
     begin_with(config, stage, task.network)
-    if settings.compile:
-        compile_blocks(task.network)
     engine = _engine(task, settings, device)
     states = store.checkpoint(stage) / "deepspeed" / run_id(config, store, stage)
     average = WeightAverage(task.network, settings.average)
