@@ -175,14 +175,15 @@ def main() -> None:
     parser.add_argument("--baseline", type=Path, help="weights of pipelines.baseline_training: adds the row 'two-stage'")
     parser.add_argument("--list", type=Path, metavar="FOLDER", help="write the clips' speech and truth there and stop")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--guidance", type=float, help="instead of the weights'")
+    parser.add_argument("--guidance", type=float, nargs=3, metavar=("BODY", "HANDS", "FACE"), help="instead of the weights'")
     parser.add_argument("--temperature", type=float, nargs=3, metavar=("BODY", "HANDS", "FACE"), help="instead of the weights'")
     parser.add_argument("--steps", type=int, help="of the flow, instead of the weights'")
     parser.add_argument("--speed-only", action="store_true", help="no scores: frames a second, first frame, memory, cost against length")
     options = parser.parse_args()
     start, config = time.perf_counter(), load_config(options.config)
     if options.speed_only:
-        found = speeds(config, load_stage2(config, options.weights or Store(config), options.device))
+        baseline = load_network(options.baseline)[0] if options.baseline else None
+        found = speeds(config, load_stage2(config, options.weights or Store(config), options.device), baseline=baseline)
         spent = time.perf_counter() - start
         publish("stage2_speed", found, device=device_name(options.device), config={}, seconds=spent, path=options.json)
         return

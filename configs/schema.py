@@ -26,6 +26,7 @@ def _fraction(value: Any) -> Fraction:
     return value if isinstance(value, Fraction) else Fraction(str(value))
 
 
+Parts = Annotated[tuple[float, float, float], BeforeValidator(lambda value: (value,) * 3 if isinstance(value, (int, float)) else value)]
 Rate = Annotated[Fraction, BeforeValidator(_fraction), PlainSerializer(str)]
 
 
@@ -149,8 +150,9 @@ class Stage2Config(Section):
     look_ahead: int = Field(6, description="frames of sound after a chunk that it is generated from", ge=0)
     mouth: tuple[int, ...] = Field((1, 2, 3, 4, 5), description="expression coefficients that speech moves: regressed from the sound with the jaw; the others are drawn")
     flow_steps: int = Field(6, description="steps from noise to a chunk", ge=1)
-    guidance: float = Field(1.25, description="how much the sound counts in drawing a chunk; 1: as in training")
-    temperature: tuple[float, float, float] = Field((1.0, 1.0, 1.0), description="standard deviations of the noise that a chunk is drawn from: root and body, hands, face")
+    guidance: Parts = Field((1.25, 1.25, 1.25), description="how much the sound counts in drawing a chunk: root and body, hands, face; 1: as in training; one number for all")
+    temperature: Parts = Field((1.0, 1.0, 1.0), description="standard deviations of the noise that a chunk is drawn from: root and body, hands, face; one number for all")
+    dropout: float = Field(0.1, description="share of what a chunk's token says that is hidden in training", ge=0, lt=1)
     appearance_tokens: int = Field(8, description="coefficients per frame of the identity triplane's change")
     appearance_resolution: int = Field(32, description="texels per side of a plane of that change")
 
@@ -177,6 +179,7 @@ class LossConfig(Section):
 class TrainConfig(Section):
     start_from: str | None = Field(None, description="weights file whose values training begins with; none: random ones")
     steps: int = Field(400, description="optimiser steps; 0: the weights of start_from as they are", ge=0)
+    seconds: float | None = Field(None, description="training ends after so long, by the clock, where that is before `steps`, its learning rate fallen by then: such a run is not the same twice; none: `steps` alone decide", gt=0)
     batch: int = Field(2, description="samples per process and step")
     views: int = Field(2, description="pictures rendered per sample: the input view and novel ones (stage 1)")
     render_size: int = Field(128, description="side of the rendered pictures, pixels")

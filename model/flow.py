@@ -20,7 +20,7 @@ from model.flow_pasts import follow, off_by, partly_own
 from model.flow_types import Chunk, Drawn, State, Windows
 from model.geometry import full_precision
 from model.layers import RMSNorm
-from model.motion_space import FACE_START, HAND, MotionSpace, Still
+from model.motion_space import BODY, FACE_START, HAND, MotionSpace, Still
 from model.motion_spline import CHUNK, NEW, PAST, SEED, SPAN, TAIL, Surprises, chunked, knot_matrix
 
 SMALL = 0.005  # radians or metres; channels that vary less count for little
@@ -28,9 +28,9 @@ STYLE_DROPPED = 0.5  # share of training windows whose style is hidden: at work 
 AUDIO_DROPPED = 0.1  # whose sound is hidden, for guidance
 PAST_NOISE = 0.03  # standard deviation, of the channels' own, added to the motion that is read
 ENDS_TOLD = 0.3  # share of training windows that are told where one of their chunks ends
-DROPOUT = 0.1  # of what a chunk's token says, in training
 EXPRESSIVE = 3.0  # weight of eyes, lids and brows, which are few and rarely move
 SHAPELY = 1.5  # weight of the hands' shapes, whose bursts are drawn too small the longest
+SWEEPING = 3.0  # added weight of the axis along which the upper body moves most, and of others by how much they move: strokes
 ARRIVAL = ((0.9, 1.0, 1.0, 1.0), (0.05, 0.2, 0.45, 0.7))  # how far knots are brought to the end pose: the last chunk's, the one before
 FURTHEST = 8.0  # standard deviations from the reference beyond which the network does not see
 SHARPNESS = 4.0  # weight of the mouth's moves from frame to frame, which are small numbers but close lips
@@ -120,10 +120,11 @@ class Generator(nn.Module):
         weights = weights.clone()
         weights[FACE_START:] *= EXPRESSIVE
         weights[HAND] *= SHAPELY
+        weights[BODY] *= 1 + SWEEPING * self.space.scale[BODY] / self.space.scale[BODY].amax()
         weights = (weights / weights.mean()).repeat(NEW) * certain
         surprise = (mixed + (1 - time) * speed)[:, :, 0].unflatten(-1, (NEW, -1))  # the clean estimate of the first draw
         estimate = torch.cat([past[:, :, NEW - SPAN :], self.surprises.colour(surprise, past)], 2)
-        mouth = self.speak(F.dropout(heard, DROPOUT, self.training), described, windows.still)
+        mouth = self.speak(F.dropout(heard, self.config.dropout, self.training), described, windows.still)
         wrong = (mouth + windows.still.mouth[:, None] - windows.mouth) / self.space.mouth_scale
         wrong = wrong * windows.confidence[..., None]
         losses = {
@@ -157,12 +158,12 @@ class Generator(nn.Module):
 
     def _contexts(self, heard: Tensor, past: Tensor, described: Tensor, end: Tensor, left: Tensor, learning: bool) -> Tensor:
         """What all chunks of windows are drawn from, [B, K, w]; arguments as of `_tokens`."""
-        tokens = F.dropout(self._tokens(heard, past, described, end, left), DROPOUT, self.training and learning)
+        tokens = F.dropout(self._tokens(heard, past, described, end, left), self.config.dropout, self.training and learning)
         chunks = torch.arange(tokens.shape[1], device=tokens.device)
         near = (chunks[:, None] >= chunks) & (chunks[:, None] - chunks < self.config.memory)
         for block in self.blocks:
             tokens = block(tokens, tokens, (chunks, chunks), near)
-        return F.dropout(self.norm(tokens), DROPOUT, self.training and learning)
+        return F.dropout(self.norm(tokens), self.config.dropout, self.training and learning)
 
     def _tokens(self, heard: Tensor, past: Tensor, described: Tensor, end: Tensor | None = None, left: Tensor | None = None) -> Tensor:
         """[B, K · CHUNK, w], [B, K, PAST, C], [B, w], [B, C], [B, K] (chunks until the end; below 0: none) → tokens [B, K, w]."""
@@ -186,7 +187,7 @@ class Generator(nn.Module):
         """
         batch, device = len(still.raw), still.raw.device
         described = self.describe(still, style)
-        rows = 2 if self.config.guidance != 1 else 1
+        rows = 2 if self.guided else 1
         memory = [described.new_zeros(rows * batch, 0, self.config.width) for _ in self.blocks]
         noise = [torch.Generator().manual_seed(seed + row) for row in range(batch)]
         knots = torch.zeros(batch, PAST, self.space.channels, device=device)
@@ -194,9 +195,8 @@ class Generator(nn.Module):
 
     def proceed(self, state: State, heard: Tensor) -> Chunk:
         """The next chunk, for its sound [B, CHUNK, w] as `hear` tells it; `state` is moved on."""
-        guided = self.config.guidance != 1
-        told = torch.cat([heard, self.silent.to(heard.dtype).expand_as(heard)]) if guided else heard
-        twice = (lambda x: torch.cat([x, x])) if guided else (lambda x: x)
+        told = torch.cat([heard, self.silent.to(heard.dtype).expand_as(heard)]) if self.guided else heard
+        twice = (lambda x: torch.cat([x, x])) if self.guided else (lambda x: x)
         end, left = None, None
         if state.end is not None:
             end = twice(state.end)
@@ -219,27 +219,30 @@ class Generator(nn.Module):
 
     def _draw(self, context: Tensor, noise: list[torch.Generator]) -> Tensor:
         """Surprises [B, NEW · C] along the flow, by Euler steps."""
-        config, size = self.config, NEW * self.space.channels
-        x = torch.stack([torch.randn(size, generator=g) for g in noise]).to(context.device) * self._heats()
+        steps, size = self.config.flow_steps, NEW * self.space.channels
+        heat, guidance = self.heat.repeat(NEW) * self._of_parts(self.config.temperature), self._of_parts(self.config.guidance)
+        x = torch.stack([torch.randn(size, generator=g) for g in noise]).to(context.device) * heat
 
         def speed(x: Tensor, time: float) -> Tensor:
-            both = torch.cat([x, x]) if config.guidance != 1 else x
+            both = torch.cat([x, x]) if self.guided else x
             out = self.flow(both, both.new_full((len(both), 1), time), context).float()
-            if config.guidance == 1:
+            if not self.guided:
                 return out
             told, silent = out.chunk(2)
-            return silent + config.guidance * (told - silent)
+            return torch.lerp(silent, told, guidance)
 
-        for step in range(config.flow_steps):
-            x = x + speed(x, step / config.flow_steps) / config.flow_steps
+        for step in range(steps):
+            x = x + speed(x, step / steps) / steps
         return x
 
-    def _heats(self) -> Tensor:  # [NEW · C]
-        """Deviations of the noise: those of the channels times `temperature` of root and body, hands, face."""
-        body, hands, face = self.config.temperature
-        counts = (HAND.start, FACE_START - HAND.start, self.space.channels - FACE_START)
-        parts = [heat * share for heat, share in zip(self.heat.split(counts), (body, hands, face), strict=True)]
-        return torch.cat(parts).repeat(NEW)
+    @property
+    def guided(self) -> bool:
+        return any(g != 1 for g in self.config.guidance)
+
+    def _of_parts(self, values: tuple[float, float, float]) -> Tensor:  # [NEW · C]
+        """Numbers of root and body, hands, face as those of every channel of a chunk."""
+        counts = torch.tensor([HAND.start, FACE_START - HAND.start, self.space.channels - FACE_START], device=self.heat.device)
+        return self.heat.new_tensor(values).repeat_interleave(counts, output_size=self.space.channels).repeat(NEW)
 
     # --- constants
 

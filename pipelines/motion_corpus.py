@@ -24,6 +24,8 @@ from pipelines.motion_shards import MotionClip
 FROM_REFERENCE = 0.2  # share of windows that begin at their reference after standing still, as a talk does
 FITTED = 100  # clips that constants are fitted to, at most
 NOISY, QUIETEST, LOUDEST = 0.5, -4.0, -1.5  # share of windows with another's sound mixed in; how loud, in natural log
+TRACT, TILT, HIGHER = 0.08, 1.5, 0.25  # another voice: bands stretched, high ones louder by (natural log of power), octaves; at most
+CHANCES = 6  # numbers that decide on noise and voice
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class MotionCorpus(TensorGroup):
         )  # fmt: skip
 
     def windows(self, drawn: DrawnWindows, generator: Generator, offline_audio: bool) -> Windows:
-        """The windows of a batch, with noise in their sound where it is the offline encoder's."""
+        """The windows of a batch, in other voices and with noise in their sound where it is the offline encoder's."""
         first, count, begin = self.start[drawn.clip], self.count[drawn.clip], drawn.begin
         frames = generator.config.window
         rows = lambda low, high: first[:, None] + (begin[:, None] + torch.arange(low, high, device=begin.device)).clamp(min=0).minimum(  # noqa: E731
@@ -63,7 +65,7 @@ class MotionCorpus(TensorGroup):
         )
         audio = self.audio[rows(-generator.past_frames, frames + generator.config.look_ahead)].float()
         if offline_audio:
-            audio = _with_noise(audio, drawn.chance)
+            audio = _with_noise(_in_another_voice(audio, drawn.chance), drawn.chance)
         origin, mouth = self.motion[first + drawn.reference], self.mouth[first + drawn.reference]
         motion = self.motion[rows(-SEED, frames + TAIL)]
         # a window that begins at its reference has stood still before
@@ -91,7 +93,7 @@ class DrawnWindows(TensorGroup):
     clip: Tensor  # [B] int64
     begin: Tensor  # [B] int64, first frame within the clip
     reference: Tensor  # [B] int64, frame within the clip
-    chance: Tensor  # [B, 4] 0..1, for the noise in the sound
+    chance: Tensor  # [B, CHANCES] 0..1, for the noise in the sound and the voice
 
 
 def draw_windows(counts: np.ndarray, window: int, rng: np.random.Generator, batch: int) -> DrawnWindows:
@@ -101,7 +103,7 @@ def draw_windows(counts: np.ndarray, window: int, rng: np.random.Generator, batc
     begin = np.minimum(SEED + (rng.random(batch) * room[clip]).astype(np.int64), np.maximum(counts[clip] - window, 0))
     reference = (rng.random(batch) * counts[clip]).astype(np.int64)
     reference = np.where(rng.random(batch) < FROM_REFERENCE, begin, reference)
-    chance = rng.random((batch, 4), np.float32)
+    chance = rng.random((batch, CHANCES), np.float32)
     return DrawnWindows(*(torch.from_numpy(x) for x in (clip, begin, reference, chance)))
 
 
@@ -117,6 +119,21 @@ class MotionWindows:
     def __iter__(self) -> Iterator[DrawnWindows]:
         for step in self.draw.steps():
             yield self.at(step, self.draw.batch)
+
+
+def _in_another_voice(audio: Tensor, chance: Tensor) -> Tensor:
+    """Offline features [B, T, 68] as of a longer or shorter vocal tract, a duller or brighter and a lower or higher voice."""
+    from model.audio_offline import BANDS, MEL_SCALE
+
+    tract, tilt, higher = (most * (2 * chance[:, i] - 1) for i, most in ((3, TRACT), (4, TILT), (5, HIGHER)))
+    bands = torch.arange(BANDS, device=audio.device)
+    place = (bands * (1 + tract[:, None])).clamp(0, BANDS - 1)  # [B, BANDS]
+    low = place.long().clamp(max=BANDS - 2)
+    at = lambda index: audio[..., :BANDS].gather(-1, index[:, None].expand(-1, audio.shape[1], -1))  # noqa: E731
+    mel = torch.lerp(at(low), at(low + 1), (place - low)[:, None])
+    mel = mel + (tilt[:, None] * (bands / (BANDS - 1) - 0.5) / MEL_SCALE)[:, None]
+    pitch = audio[..., BANDS + 1 : BANDS + 2] + higher[:, None, None] * audio[..., BANDS + 2 : BANDS + 3]
+    return torch.cat([mel, audio[..., BANDS : BANDS + 1], pitch, audio[..., BANDS + 2 :]], -1)
 
 
 def _with_noise(audio: Tensor, chance: Tensor) -> Tensor:

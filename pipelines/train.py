@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import shutil
 import sys
@@ -85,36 +86,41 @@ def train(config: Config, store: Store, stage: Stage, say: Callable[[str], None]
     if start and log:
         print(f"{stage} goes on from step {start}/{settings.steps}", flush=True)
     sums: dict[str, Tensor] = {}
-    began, count = time.perf_counter(), 0
-    draw = Draw(config.seed, settings.batch, rank, start, settings.steps)
+    began, count, done = time.perf_counter(), 0, start
+    elapsed = lambda: spent + time.perf_counter() - began  # noqa: E731
+    draw, steps = Draw(config.seed, settings.batch, rank, start, settings.steps), settings.steps
     for step, batch in zip(range(start, settings.steps), ahead(task.batches(draw), depth=2), strict=True):
-        rate = learning_rate(step, settings.steps, settings.warmup, settings.learning_rate)
+        rate = learning_rate(step, steps, settings.warmup, settings.learning_rate)
         for group in engine.optimizer.param_groups:
             group["lr"] = rate
         torch.manual_seed(hash((config.seed, step, rank)) % 2**63)
-        losses = engine(batch.to(device), step / settings.steps)
+        losses = engine(batch.to(device), step / steps)
         engine.backward(losses["total"])
         engine.step()
         sums = {k: sums.get(k, torch.zeros((), device=device)) + v.detach() for k, v in losses.items()}
         count += 1
         done = step + 1
+        steps = steps_within(settings, done, elapsed(), device, world)
         average.update(done)
-        if done % settings.log_every == 0 or done == settings.steps:
+        if done % settings.log_every == 0 or done == steps:
             means = _mean(sums, count, world)
             if log:
+                log.steps = steps
                 log.losses(done, means, rate)
             sums, count = {}, 0
-        if done % settings.save_every == 0 or done == settings.steps:
-            _save(engine, average, states, done, spent + time.perf_counter() - began, rank)
+        if done % settings.save_every == 0 or done == steps:
+            _save(engine, average, states, done, elapsed(), rank)
             if log:
                 with average.shown():
                     log.validation(done, *task.validate())
             dist.barrier()
+        if done == steps:
+            break
     if log:
-        seconds = spent + time.perf_counter() - began
+        seconds = elapsed()
         about = {
-            "stage": stage, "step": settings.steps, "seconds": seconds, "resumed_from": start, "processes": world,
-            "samples_per_second": (settings.steps - start) * settings.batch * world / max(1e-9, seconds - spent),
+            "stage": stage, "step": done, "seconds": seconds, "resumed_from": start, "processes": world,
+            "samples_per_second": (done - start) * settings.batch * world / max(1e-9, seconds - spent),
             "device": device_name(), "rasterizer": task.rasterizer, "commit": commit(), "data": data_versions(store, stage),
         }  # fmt: skip
         made = {**about, **task.about(), "body": training_inputs(config, store, stage)["body"], "config": config.model_dump(mode="json")}
@@ -123,6 +129,18 @@ def train(config: Config, store: Store, stage: Stage, say: Callable[[str], None]
         log.close(about)
     dist.barrier()
     dist.destroy_process_group()
+
+
+def steps_within(settings: TrainConfig, step: int, spent: float, device: torch.device, world: int) -> int:
+    """How many steps there will be: those asked for, or as many as the first process' clock leaves time for."""
+    if settings.seconds is None:
+        return settings.steps
+    if world > 1:
+        clock = torch.tensor(spent, dtype=torch.float64, device=device)
+        dist.broadcast(clock, 0)
+        spent = clock.item()
+    used = spent / settings.seconds
+    return min(settings.steps, step if used >= 1 else math.ceil(step / used))
 
 
 def _start_processes() -> tuple[int, int, torch.device]:

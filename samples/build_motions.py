@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,15 +75,19 @@ def draw_motion(config: Config, plan: MotionPlan) -> dict[str, bytes]:
     return {"motion.npz": motion_npz(params), "features.npz": features_npz(features, score.fps, encoder.name)}
 
 
-def build_motions(config: Config, store: Store, hours: float, processes: int, first: int = FIRST_SPEAKER) -> Record:
-    """Draw what is missing, then pack all."""
+def build_motions(
+    config: Config, store: Store, hours: float, processes: int, first: int = FIRST_SPEAKER, seconds: float | None = None
+) -> Record:
+    """Draw what is missing, for `seconds` at most where they are given, then pack what there is."""
     plans, folder = plan_corpus(hours, first), store.inside("motions")
     folder.mkdir(parents=True, exist_ok=True)
     missing = [p for p in plans if not (folder / f"{p.id}.npz").is_file()]
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _one_thread) as pool:
-        jobs = pool.map(_draw_to, [config] * len(missing), missing, [folder] * len(missing), chunksize=1)
+        end = time.time() + seconds if seconds else None
+        jobs = pool.map(_draw_to, [config] * len(missing), missing, [folder] * len(missing), [end] * len(missing), chunksize=1)
         for _ in progress(jobs, "drawing motion", len(missing)):
             pass
+    plans = [p for p in plans if (folder / f"{p.id}.npz").is_file()]
     samples = [
         Sample(p.id, f"speaker{p.speaker}", _reader(folder / f"{p.id}.npz"), "test" if p.speaker % HELD_OUT_EVERY == 0 else "train")
         for p in plans
@@ -90,7 +95,9 @@ def build_motions(config: Config, store: Store, hours: float, processes: int, fi
     return write_shards(config, store, "motions", samples, [], [p.id for p in plans])
 
 
-def _draw_to(config: Config, plan: MotionPlan, folder: Path) -> None:
+def _draw_to(config: Config, plan: MotionPlan, folder: Path, end: float | None) -> None:
+    if end is not None and time.time() > end:
+        return
     members = draw_motion(config, plan)
     with writing(folder / f"{plan.id}.npz") as temporary:
         np.savez(temporary, **{n: np.frombuffer(m, np.uint8) for n, m in members.items()})  # type: ignore[arg-type]
@@ -121,12 +128,13 @@ def main() -> None:
     parser.add_argument("--config", required=True, help="configuration, YAML: its workspace, frame rate and audio encoder")
     parser.add_argument("--hours", type=float, default=12.0, help="of talk")
     parser.add_argument("--first", type=int, default=FIRST_SPEAKER, help="seed of the first speaker: others for training that goes on")
+    parser.add_argument("--seconds", type=float, help="stop drawing after so long and pack what there is")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     try:
         config = load_config(options.config)
-        record = build_motions(config, Store(config), options.hours, options.processes, options.first)
+        record = build_motions(config, Store(config), options.hours, options.processes, options.first, options.seconds)
     except (RuntimeError, ValueError) as error:
         sys.exit(f"build_motions: {error}")
     print(json.dumps({k: record.facts.get(k) for k in ("samples", "bytes", "path")}))

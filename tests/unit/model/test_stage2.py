@@ -295,7 +295,7 @@ def test_what_is_heard_of_a_frame_ends_with_its_look_ahead(moving):
 def test_training_reads_all_chunks_at_once_as_generation_does_one_by_one(moving, reference, monkeypatch):
     generator, params = moving.generator, reference.params[:1]
     seen = []
-    monkeypatch.setattr(generator, "config", CONFIG.model_copy(update={"guidance": 1.0}))
+    monkeypatch.setattr(generator, "config", CONFIG.model_copy(update={"guidance": (1.0, 1.0, 1.0)}))
     draw = generator._draw
     monkeypatch.setattr(generator, "_draw", lambda context, noise: seen.append(context) or draw(context, noise))
     features = torch.randn(1, 6 * CHUNK, AUDIO)

@@ -89,10 +89,32 @@ def test_windows_are_the_clips_own_frames(fitted):
 def test_noise_in_the_sound_spares_most_windows_and_pitch(fitted):
     _, generator, corpus = fitted
     drawn = draw_windows(corpus.count.numpy(), 32, np.random.default_rng(0), 64)
+    drawn.chance[:, 3:] = 0.5  # in their own voices
     clean, noisy = (corpus.windows(drawn, generator, offline_audio=x).audio for x in (False, True))
     changed = ((noisy - clean)[..., :64].std((1, 2)) > 0.05).float().mean()
     assert 0.2 < changed < 0.7
     assert torch.equal(clean[..., 65:67], noisy[..., 65:67])
+
+
+def test_another_voice_is_brighter_higher_or_longer_and_as_loud(fitted):
+    _, generator, corpus = fitted
+    drawn = draw_windows(corpus.count.numpy(), 32, np.random.default_rng(0), 64)
+    drawn.chance[:, 0] = 1  # no noise
+    clean = corpus.windows(drawn, generator, offline_audio=False).audio
+    drawn.chance[:, 2:] = 0.5
+    torch.testing.assert_close(corpus.windows(drawn, generator, offline_audio=True).audio, clean)
+    drawn.chance[:, 4] = 1
+    brighter = corpus.windows(drawn, generator, offline_audio=True).audio - clean
+    assert brighter[..., 0].max() < 0 < brighter[..., 63].min()
+    assert brighter[..., 64:].abs().max() < 1e-4
+    drawn.chance[:, 4:] = torch.tensor([0.5, 0.0])
+    lower = corpus.windows(drawn, generator, offline_audio=True).audio - clean
+    torch.testing.assert_close(lower[..., 65], -0.25 * clean[..., 66])
+    assert lower[..., 66:].abs().max() < 1e-4
+    drawn.chance[:, 3:] = torch.tensor([1.0, 0.5, 0.5])
+    longer = corpus.windows(drawn, generator, offline_audio=True).audio
+    torch.testing.assert_close(longer[..., 50], clean[..., 54], atol=1e-4, rtol=1e-4)  # 50 · 1.08
+    torch.testing.assert_close(longer[..., 0], clean[..., 0], atol=1e-4, rtol=1e-4)
 
 
 def test_a_style_is_that_of_the_speakers_other_clips(fitted):
@@ -121,6 +143,23 @@ def test_drawn_talks_are_packed_once(tmp_path, monkeypatch):
     found = read_motion_clip({**drawn["motion200000_0"], "sample.json": b'{"id": "x", "group": "y"}'})
     assert found.features.shape[1] == 68
     assert found.params.body_pose.diff(dim=0).abs().max() > 1e-3
+
+
+@pytest.mark.needs_voice
+def test_drawing_stops_in_time_and_packs_what_there_is(tmp_path, monkeypatch):
+    from pipelines.store import Store
+    from samples import build_motions
+
+    config = Config.model_validate({"workspace": str(tmp_path)})
+    store, plan = Store(config), build_motions.plan_corpus(1)[3]
+    folder = store.inside("motions")
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(build_motions, "SECONDS", 3.0)
+    build_motions._draw_to(config, plan, folder, None)
+    build_motions._draw_to(config, build_motions.plan_corpus(1)[4], folder, 1.0)  # long ago
+    monkeypatch.undo()
+    record = build_motions.build_motions(config, store, 1.0, 1, seconds=1e-3)
+    assert record.facts["samples"] == 1
 
 
 def test_calibration_warms_what_is_drawn_too_narrow_and_cools_what_is_too_wide(fitted, body):

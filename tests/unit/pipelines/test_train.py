@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from configs.schema import LossConfig, load_config
+from pipelines import train
 from pipelines.ahead import ahead
 from pipelines.body import body_hash
 from pipelines.checkpoints import begin_with, from_project, load_stage1, load_stage2, read_about, run_id, save_weights, weights_file
@@ -205,6 +206,15 @@ def test_a_resumed_log_drops_what_will_be_made_again(tmp_path):
     assert [json.loads(line)["step"] for line in second.path.read_text().splitlines()] == [1, 2]
 
 
+def test_a_run_gets_as_many_steps_as_there_is_time_for(corpus):
+    settings = corpus[0].stage1_training.model_copy(update={"steps": 100, "seconds": 10.0})
+    expected = lambda step, spent: train.steps_within(settings, step, spent, torch.device("cpu"), 1)  # noqa: E731
+    assert expected(5, 1.0) == 50
+    assert expected(5, 0.01) == 100
+    assert expected(30, 10.0) == 30
+    assert train.steps_within(settings.model_copy(update={"seconds": None}), 5, 99.0, torch.device("cpu"), 1) == 100
+
+
 def test_a_fault_in_the_data_reaches_the_training_loop():
     def batches():
         yield 1
@@ -236,6 +246,19 @@ def test_training_ends_with_all_its_outputs_and_a_second_run_does_nothing(corpus
     assert record.status == "ok"
     network = load_stage2(config, store)
     assert network.audio_dim == 12
+
+
+@pytest.mark.slow
+def test_a_run_with_little_time_ends_with_its_outputs_and_a_learning_rate_that_has_fallen(corpus):
+    config, store = corpus
+    little = {"steps": 100_000, "seconds": 4.0, "save_every": 50_000, "log_every": 1}
+    config = config.model_copy(update={"stage1_training": config.stage1_training.model_copy(update=little)})
+    record = run_training(config, store, "stage1", lambda line: None)
+    assert 1 < record.facts["step"] < 1000
+    assert record.facts["validation"]
+    rows = [json.loads(x) for x in (store.checkpoint("stage1") / "metrics.jsonl").read_text().splitlines()]
+    rates = [row["learning_rate"] for row in rows if "learning_rate" in row]
+    assert rates[-1] < 0.3 * max(rates)
 
 
 @pytest.mark.slow
