@@ -79,11 +79,11 @@ def test_saved_weights_speak_as_before_and_say_what_they_learned_from(tmp_path):
     config = Config(baseline={"steps": 3, "codes": 8, "width": 16, "layers": 1, "batch": 2})
     clips = [clip_that_opens_its_mouth_with_sound(i) for i in range(2)]
     network = train(config, clips)[0]
-    save_network(tmp_path / "baseline.safetensors", network, config, learned_from(config, clips))
+    save_network(tmp_path / "baseline.safetensors", network, config, learned_from(config, clips, 3))
     loaded, learned = load_network(tmp_path / "baseline.safetensors")
     assert torch.equal(loaded.generate(clips[0].features), network.generate(clips[0].features))
     assert (learned["clips"], learned["speakers"], learned["steps"]) == (2, 1, 3)
-    with pytest.raises(InputRejected, match=r"baseline\.weights: expected .*absent"):
+    with pytest.raises(InputRejected, match=r"baseline\.start_from: expected .*absent"):
         load_network(tmp_path / "absent.safetensors")
     (tmp_path / "other.safetensors").write_bytes(b"none of ours")
     with pytest.raises(ValueError, match="expected weights"):
