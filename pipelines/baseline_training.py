@@ -125,7 +125,7 @@ def train(
             optimiser.step()
             done = max(step / settings.steps, (time.perf_counter() - start) / seconds)
             if judge is not None and (done >= 1 or step % LOG_EVERY == 0):
-                log.info("step %d: loss %.4f, held-out %.4f", step, float(loss), judged(network, judge, config.seed))
+                log.info("step %d: loss %.4f, held-out %.4f", step, float(loss.detach()), judged(network, judge, config.seed))
             if done >= 1:
                 break
     return network.to("cpu").eval(), torch.stack(losses).tolist()
