@@ -227,13 +227,19 @@ class BaselineConfig(Section):
     lhm_model: str = Field("LHM-500M", description="name that inference.sh is called with")
     time_limit: float = Field(7200.0, description="longest that one command of a check-out may run, seconds", gt=0)
     avatar_steps: int = Field(120, description="optimiser steps that fit an avatar to each evaluated clip: the ceiling in the table of what each stage loses", ge=1)
-    weights: str | None = Field(None, description="weights of the audio-to-motion network, used as they are (pipelines.baseline_training writes them); none: it is trained here")
+    start_from: str | None = Field(None, description="weights of the audio-to-motion network that training begins with (pipelines.baseline_training writes them); its sizes are theirs; none: random ones")
     codes: int = Field(128, description="codes of a codebook; each body part has two (own motion)", ge=2)
-    steps: int = Field(300, description="optimiser steps of the audio-to-motion network")
+    steps: int = Field(300, description="optimiser steps of the audio-to-motion network; 0: the weights of start_from as they are", ge=0)
     width: int = Field(128, description="channels of the audio-to-motion network")
     layers: int = Field(3, description="layers of the audio-to-motion network")
     batch: int = Field(8, description="windows per step")
     learning_rate: float = Field(2e-3, description="AdamW step size")
+
+    @model_validator(mode="after")
+    def _some_weights(self) -> BaselineConfig:
+        if not self.steps and self.start_from is None:
+            raise ValueError("baseline: 0 steps take weights as they are, expected start_from to name some, got none")
+        return self
 
 
 class SpeakConfig(Section):

@@ -43,13 +43,15 @@ def numbers_of(part: str) -> Tensor:
 class PartCodes(nn.Module):
     """One part: [B, T, N] normalised numbers ↔ latents [B, L, D] ↔ codes [B, L, 2]."""
 
+    numbers: Tensor  # [N] indices in a motion vector
     components: Tensor  # [D, 8 N] orthonormal rows
     codebooks: Tensor  # [2, C, D]
     usual: Tensor  # [2] mismatch of codes that follow each other in training, by how many levels are known
 
-    def __init__(self, numbers: int, codes: int):
+    def __init__(self, part: str, codes: int):
         super().__init__()
-        self.register_buffer("components", torch.zeros(COMPONENTS, SPAN * numbers))
+        self.register_buffer("numbers", numbers_of(part), persistent=False)
+        self.register_buffer("components", torch.zeros(COMPONENTS, SPAN * len(self.numbers)))
         self.register_buffer("codebooks", torch.zeros(LEVELS, codes, COMPONENTS))
         self.register_buffer("usual", torch.ones(LEVELS))
 
@@ -120,7 +122,7 @@ class MotionCodes(nn.Module):
 
     def __init__(self, codes: int):
         super().__init__()
-        self.parts = nn.ModuleDict({part: PartCodes(len(numbers_of(part)), codes) for part in PARTS})
+        self.parts = nn.ModuleDict({part: PartCodes(part, codes) for part in PARTS})
         self.register_buffer("mean", torch.zeros(MOTION))
         self.register_buffer("std", torch.ones(MOTION))
 
@@ -141,7 +143,7 @@ class MotionCodes(nn.Module):
     def split(self, vectors: Tensor) -> dict[str, Tensor]:
         """Motion vectors → normalised numbers of each part."""
         normal = (vectors - self.mean) / self.std
-        return {part: normal[..., numbers_of(part)] for part in PARTS}
+        return {part: normal[..., self[part].numbers] for part in PARTS}
 
     def codes(self, vectors: Tensor) -> Tensor:  # [B, T, M] → [B, L, K]
         return torch.cat([self[n].quantise(self[n].encode(x)) for n, x in self.split(vectors).items()], -1)
@@ -155,7 +157,7 @@ class MotionCodes(nn.Module):
         normal = first.new_zeros(len(first), first.shape[1] * STRIDE, MOTION)
         for part, x in latents.items():
             decoded = self[part].decode(x)
-            normal[..., numbers_of(part)] = decoded if part == "face" else _smoothed(decoded)
+            normal[..., self[part].numbers] = decoded if part == "face" else _smoothed(decoded)
         return normal * self.std + self.mean
 
 

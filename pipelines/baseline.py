@@ -45,7 +45,7 @@ from pipelines.scoring import DEFINITIONS, TRUTH, score
 from pipelines.scoring_summary import markdown_rows
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, writing
 
-CODE_VERSION = "5"  # 3: EMAGE and LHM themselves; 4: codes of body parts; 5: learns motion shards too, starts at the fitted body
+CODE_VERSION = "6"  # 4: codes of body parts; 5: learns motion shards too, starts at the fitted body; 6: begins with weights
 
 
 def motion(config: Config, store: Store, home: Home | None = None) -> Record:
@@ -63,17 +63,17 @@ def motion(config: Config, store: Store, home: Home | None = None) -> Record:
     inputs = hash_json([manifest["hash"], data_version(config, store), config.baseline.model_dump(), config.seed])
 
     def work() -> dict[str, Any]:
-        if config.baseline.weights is not None:
-            network, learned = load_network(config.baseline.weights)
-            loss = {}
+        start, loss = config.baseline.start_from, {}
+        if start is not None and not config.baseline.steps:
+            network, learned = load_network(start)
             with writing(weights) as temporary:
-                shutil.copyfile(from_project(config.baseline.weights), temporary)
+                shutil.copyfile(from_project(start), temporary)
         else:
             training = training_clips(config, store)
             if not training:
                 raise InputRejected("baseline: expected training clips in the talk or motion shards, got none")
             network, losses = train(config, training)
-            learned, loss = learned_from(config, training), {"loss": losses[-1]}
+            learned, loss = learned_from(config, training, len(losses)), {"loss": losses[-1]}
             save_network(weights, network, config, learned, provenance(config, store))
         clips = list(iterate_motions(store.shards("talks"), "test"))
         hands = HandSpace.load(body_file(config))

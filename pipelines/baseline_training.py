@@ -5,84 +5,170 @@ on the machine's processor; alone, on a GPU where there is one, by
 
     python -m pipelines.baseline_training --config FILE --out baseline.safetensors
 
-whose file `baseline.weights` names. Axes: B batch, T frames, A audio features, M numbers of a motion vector.
+whose file `baseline.start_from` names. Axes: B batch, T frames, A audio features, M numbers of a motion vector.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
+import math
 import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from configs.schema import Config, load_config
 from model.audio_to_motion import WINDOW, AudioToMotion, rest_of, standardised
 from model.baseline_codes import STRIDE
 from model.motion import motion_vector
-from pipelines.checkpoints import from_project, read_about
+from pipelines.checkpoints import device_name, from_project, read_about
 from pipelines.manifests import read_manifest
 from pipelines.motion_shards import MotionClip, motion_clips
 from pipelines.progress import progress
 from pipelines.store import InputRejected, Store, hash_file, hash_json, writing
 
 SOURCES = ("motions", "talks")  # shards that stage 2 learns motion from
+WARM = 0.1  # share of training in which the step size grows
+LOG_EVERY, JUDGED = 200, 512  # steps between lines of the log, windows of held-out speakers
+log = logging.getLogger(__name__)
 
 
-def training_clips(config: Config, store: Store) -> list[MotionClip]:
+def training_clips(config: Config, store: Store, split: str = "train") -> list[MotionClip]:
     """The clips that stage 2 learns motion from, those at another rate left out; where any lasts a window, shorter ones too."""
-    found = [c for kind in SOURCES for c in motion_clips(store.shard_source(kind), "train")]  # type: ignore[arg-type]
+    found = [c for kind in SOURCES for c in motion_clips(store.shard_source(kind), split)]  # type: ignore[arg-type]
     found = [c for c in found if c.fps == config.cut.fps and len(c.features) >= STRIDE]
     long = [c for c in found if len(c.features) >= WINDOW]
     return long or found
 
 
 def data_version(config: Config, store: Store) -> str:
-    """Hash of what the network comes from: the training shards, or the weights file that is used as it is."""
-    if config.baseline.weights is not None:
-        return hash_file(_existing(config.baseline.weights))
-    return hash_json({kind: (read_manifest(store, kind) or {}).get("hash") for kind in SOURCES})  # type: ignore[arg-type]
+    """Hash of what the network comes from: the weights that it begins with and, where it is trained, the shards."""
+    settings = config.baseline
+    shards = {kind: (read_manifest(store, kind) or {}).get("hash") for kind in SOURCES if settings.steps}  # type: ignore[arg-type]
+    return hash_json([shards, settings.start_from and hash_file(_existing(settings.start_from))])
 
 
-def train(config: Config, clips: list[MotionClip], device: str = "cpu") -> tuple[AudioToMotion, list[float]]:
+@dataclass(frozen=True)
+class Corpus:
+    """All training motion one clip after the other, where the network learns: windows are gathered there, not copied to it."""
+
+    audio: Tensor  # [N, A] standardised
+    motion: Tensor  # [N, M]
+    style: Tensor  # [P] whose each clip is
+    start: Tensor  # [P] first frame
+    count: Tensor  # [P] frames
+
+    @classmethod
+    def of(cls, clips: list[MotionClip], device: str) -> Corpus:
+        speakers = {group: i for i, group in enumerate(sorted({clip.group for clip in clips}))}
+        count = torch.tensor([len(clip.features) for clip in clips])
+        tensors = (
+            torch.cat([standardised(clip.features) for clip in clips]),
+            torch.cat([motion_vector(clip.params, rest_of(clip.params)) for clip in clips]),
+            torch.tensor([speakers[clip.group] for clip in clips]), count.cumsum(0) - count, count,
+        )  # fmt: skip
+        return cls(*(x.to(device) for x in tensors))
+
+    @property
+    def length(self) -> int:
+        """Frames of a window, a multiple of a code's."""
+        return min(WINDOW, int(self.count.min())) // STRIDE * STRIDE
+
+    def windows(self, chance: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Of numbers [B, 2] in 0..1, which clip and from where: audio [B, T, A], motion [B, T, M], style [B]."""
+        length, (which, where) = self.length, torch.from_numpy(chance).to(self.count.device).unbind(1)
+        clip = (which * len(self.count)).long()
+        begin = self.start[clip] + (where * (self.count[clip] - length + 1)).long()
+        rows = begin[:, None] + torch.arange(length, device=begin.device)
+        return self.audio[rows], self.motion[rows], self.style[clip]
+
+    def vectors(self) -> list[Tensor]:
+        """Motion [T, M] of each clip, in the processor's memory."""
+        return list(self.motion.cpu().split(self.count.tolist()))
+
+
+def train(
+    config: Config,
+    clips: list[MotionClip],
+    device: str = "cpu",
+    held_out: Sequence[MotionClip] = (),  # whose loss is logged beside
+    seconds: float = math.inf,  # the schedule ends then, if the steps have not
+) -> tuple[AudioToMotion, list[float]]:
     """The network (on the CPU) and its losses, step by step; on one machine deterministic in `config.seed`."""
     settings = config.baseline
     rng = np.random.default_rng(config.seed)
-    vectors = [motion_vector(clip.params, rest_of(clip.params)) for clip in clips]
-    audio = [standardised(clip.features) for clip in clips]
-    speakers = sorted({clip.group for clip in clips})
-    style = [torch.full((len(v),), speakers.index(clip.group)) for v, clip in zip(vectors, clips, strict=True)]
-    losses: list[float] = []
-    with torch.random.fork_rng(devices=[]):
+    corpus = Corpus.of(clips, device)
+    judge = Corpus.of(list(held_out), device) if held_out else None
+    losses: list[Tensor] = []
+    with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        network = AudioToMotion(audio[0].shape[1], settings.width, settings.layers, settings.codes, len(speakers))
-        network.motion.fit(vectors, config.seed)
-        network.to(device)
+        network = _begun(config, corpus).train().to(device)
         optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=0.02)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=0.1)
-        for _ in progress(range(settings.steps), "audio to motion"):
-            heard, wanted, whose = (x.to(device) for x in _windows([audio, vectors, style], settings.batch, WINDOW, rng))
-            loss = network.loss(heard, wanted, whose[:, 0])
-            losses.append(loss.item())
+        start, done = time.perf_counter(), 0.0
+        for step in progress(range(1, settings.steps + 1), "audio to motion"):
+            for group in optimiser.param_groups:
+                group["lr"] = settings.learning_rate * one_cycle(done)
+            loss = network.loss(*corpus.windows(rng.random((settings.batch, 2))))
+            losses.append(loss.detach())
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
-            schedule.step()
-    return network.to("cpu").eval(), losses
+            done = max(step / settings.steps, (time.perf_counter() - start) / seconds)
+            if judge is not None and (done >= 1 or step % LOG_EVERY == 0):
+                log.info("step %d: loss %.4f, held-out %.4f", step, float(loss.detach()), judged(network, judge, config.seed))
+            if done >= 1:
+                break
+    return network.to("cpu").eval(), torch.stack(losses).tolist()
 
 
-def learned_from(config: Config, clips: list[MotionClip]) -> dict[str, Any]:
-    """What the network was trained on, in figures for the report."""
-    settings, seconds = config.baseline, sum(len(c.features) / float(c.fps) for c in clips)
-    return {
-        "clips": len(clips), "speakers": len({c.group for c in clips}), "hours": round(seconds / 3600, 2), "steps": settings.steps,
-        "hours_seen": round(settings.steps * settings.batch * WINDOW / float(config.cut.fps) / 3600, 1),
+def _begun(config: Config, corpus: Corpus) -> AudioToMotion:
+    """A new network with codes of this motion, or the one that training goes on from, in the manners of these speakers."""
+    settings, speakers = config.baseline, int(corpus.style.max()) + 1
+    if settings.start_from is None:
+        network = AudioToMotion(corpus.audio.shape[1], settings.width, settings.layers, settings.codes, speakers)
+        network.motion.fit(corpus.vectors(), config.seed)
+        return network
+    network, _ = load_network(settings.start_from)
+    usual = network.style.weight.detach().mean(0)
+    network.style = nn.Embedding.from_pretrained(usual.repeat(speakers, 1), freeze=False)
+    return network
+
+
+def one_cycle(done: float) -> float:
+    """Of the largest step size after that share of training: up in a tenth of it, then down to nothing by a cosine."""
+    return max(0.04, done / WARM) if done < WARM else 0.5 + 0.5 * math.cos(math.pi * (done - WARM) / (1 - WARM))
+
+
+@torch.no_grad()
+def judged(network: AudioToMotion, corpus: Corpus, seed: int) -> float:
+    """Loss of the same windows with the same codes hidden, whenever it is asked; the manner is that of any of its speakers."""
+    network.eval()
+    chance = np.random.default_rng(seed).random((JUDGED, 2))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        audio, motion, style = corpus.windows(chance)
+        loss = float(network.loss(audio, motion, style % network.style.num_embeddings))
+    network.train()
+    return loss
+
+
+def learned_from(config: Config, clips: list[MotionClip], steps: int) -> dict[str, Any]:
+    """What the network was trained on, in figures for the report; `before`: the same of the weights that it began with."""
+    seconds, start = sum(len(c.features) / float(c.fps) for c in clips), config.baseline.start_from
+    before = {} if start is None else {"before": load_network(start)[1]}
+    return before | {
+        "clips": len(clips), "speakers": len({c.group for c in clips}), "hours": round(seconds / 3600, 2), "steps": steps,
+        "hours_seen": round(steps * config.baseline.batch * WINDOW / float(config.cut.fps) / 3600, 1),
     }  # fmt: skip
 
 
@@ -90,10 +176,10 @@ def save_network(
     path: Path, network: AudioToMotion, config: Config, learned: dict[str, Any], made_by: dict[str, Any] | None = None
 ) -> None:
     """The weights, and beside them what is needed to build the network again."""
-    about = {
-        "stage": "baseline", "baseline": config.baseline.model_dump(), "audio_dim": network.hear[0].in_channels,
-        "styles": network.style.num_embeddings, "learned_from": learned, "provenance": made_by or {},
-    }  # fmt: skip
+    sizes = {"audio_dim": network.hear[0].in_channels, "width": network.style.embedding_dim, "layers": len(network.blocks)}
+    sizes |= {"codes": network.count, "styles": network.style.num_embeddings}
+    settings = config.baseline.model_dump()
+    about = {"stage": "baseline", "sizes": sizes, "baseline": settings, "learned_from": learned, "provenance": made_by or {}}
     with writing(path) as temporary:
         save_file(network.state_dict(), temporary, {"about": json.dumps(about, sort_keys=True, default=str)})
 
@@ -104,8 +190,7 @@ def load_network(path: Path | str) -> tuple[AudioToMotion, dict[str, Any]]:
     if about.get("stage") != "baseline":
         made_by = "pipelines.baseline_training makes them"
         raise ValueError(f"{path}: expected weights of the baseline, got those of {about.get('stage')}; {made_by}")
-    settings = about["baseline"]
-    network = AudioToMotion(about["audio_dim"], settings["width"], settings["layers"], settings["codes"], about["styles"])
+    network = AudioToMotion(**about["sizes"])
     network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(_existing(path)).items()})
     return network.eval(), about["learned_from"]
 
@@ -113,19 +198,8 @@ def load_network(path: Path | str) -> tuple[AudioToMotion, dict[str, Any]]:
 def _existing(path: Path | str) -> Path:
     found = from_project(str(path))
     if not found.is_file():
-        raise InputRejected(f"baseline.weights: expected {path}, it does not exist; leave it out to train the network here")
+        raise InputRejected(f"baseline.start_from: expected {path}, it does not exist; leave it out to train the network here")
     return found
-
-
-def _windows(series: list[list[Tensor]], batch: int, longest: int, rng: np.random.Generator) -> list[Tensor]:
-    """The same random windows [B, T, …] of several series of every clip; T a multiple of a code's frames."""
-    length = min(longest, *map(len, series[0])) // STRIDE * STRIDE
-    chosen = []
-    for _ in range(batch):
-        i = int(rng.integers(len(series[0])))
-        start = int(rng.integers(len(series[0][i]) - length + 1))
-        chosen.append((i, start))
-    return [torch.stack([one[i][start : start + length] for i, start in chosen]) for one in series]
 
 
 def main() -> None:
@@ -133,18 +207,23 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="its workspace's shards, its section `baseline`")
     parser.add_argument("--out", type=Path, required=True, help="weights file, safetensors")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="the schedule ends then, if its steps have not")
     options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_float32_matmul_precision("high")
     try:
         config = load_config(options.config)
         clips = training_clips(config, Store(config))
         if not clips:
             raise ValueError(f"expected clips in talk or motion shards under {Store(config).shards('motions').parent}, got none")
-        network, losses = train(config, clips, options.device)
+        start = time.perf_counter()
+        network, losses = train(config, clips, options.device, training_clips(config, Store(config), "test"), options.seconds)
     except ValueError as error:
         sys.exit(f"baseline_training: {error}")
-    learned = learned_from(config, clips)
-    save_network(options.out, network, config, learned)
-    print(json.dumps({**learned, "loss": round(float(np.mean(losses[-50:])), 4), "path": str(options.out)}))
+    about = {"seconds": round(time.perf_counter() - start, 1), "loss": round(float(np.mean(losses[-50:])), 4), "path": str(options.out)}
+    learned = learned_from(config, clips, len(losses))
+    save_network(options.out, network, config, learned, {"device": device_name(), **about})
+    print(json.dumps({**learned, **about}))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pipelines.checkpoints import STAGE1, fingerprint, read_about
 from pipelines.store import writing
 
 # of the corpus: half precision lacks their range
-CONSTANTS = ("generator.space.", "generator.surprises.", "generator.audio_", "generator.heat")
+CONSTANTS = ("motion.", "generator.space.", "generator.surprises.", "generator.audio_", "generator.heat")
 
 
 def export_half(source: Path, target: Path) -> int:

@@ -13,38 +13,53 @@ NAMES = {"end_to_end": "end to end, motion", "two_stage": "two-stage, motion", "
 
 
 def learned(store: Store) -> dict[str, dict[str, str]]:
-    """Side → data, steps, seen (hours of motion or pictures that training went through); sides whose weights do not say are absent."""
-    found: dict[str, dict[str, str]] = {}
-    stage2 = _trained(weights_file(store, "stage2"))
-    if stage2 is not None:
-        config, training = stage2["config"], stage2["config"]["stage2_training"]  # as written then: settings may have changed
-        windows = stage2["step"] * training["batch"] * stage2.get("processes", 1) * training["windows"]
-        seen = windows * config["stage2"]["window"] / float(Fraction(str(config["cut"]["fps"]))) / 3600
-        found[NAMES["end_to_end"]] = {"data": _data(stage2), "steps": f"{stage2['step']:,}", "seen": f"{seen:,.0f} h of motion"}
+    """Side → data, steps, seen (hours of motion or pictures that training went through); sides whose weights do not say are absent.
+
+    Training that went on from other weights is told after theirs.
+    """
+    runs = {
+        NAMES["end_to_end"]: [_motion_run(about) for about in _trained(weights_file(store, "stage2"))],
+        NAMES["two_stage"]: _baseline_runs(store),
+        NAMES["stage1"]: [_picture_run(about) for about in _trained(weights_file(store, "stage1"))],
+    }
+    return {side: {key: ", then ".join(run[key] for run in found) for key in found[0]} for side, found in runs.items() if found}
+
+
+def _motion_run(about: dict[str, Any]) -> dict[str, str]:
+    config, training = about["config"], about["config"]["stage2_training"]  # as written then: settings may have changed
+    windows = about["step"] * training["batch"] * about.get("processes", 1) * training["windows"]
+    seen = windows * config["stage2"]["window"] / float(Fraction(str(config["cut"]["fps"]))) / 3600
+    return {"data": _data(about), "steps": f"{about['step']:,}", "seen": f"{seen:,.0f} h of motion"}
+
+
+def _picture_run(about: dict[str, Any]) -> dict[str, str]:
+    training = about["config"]["stage1_training"]
+    pictures = about["step"] * training["batch"] * about.get("processes", 1) * training["views"]
+    return {"data": _data(about), "steps": f"{about['step']:,}", "seen": f"{pictures:,} pictures"}
+
+
+def _baseline_runs(store: Store) -> list[dict[str, str]]:
     record = store.read_record("baseline_motion", "all")
     facts = record.facts.get("learned_from") if record is not None else None
-    if facts:
+    runs: list[dict[str, str]] = []
+    while facts:
         data = f"{facts['hours']} h, {facts['clips']} clips of {facts['speakers']} speakers"
-        found[NAMES["two_stage"]] = {"data": data, "steps": f"{facts['steps']:,}", "seen": f"{facts['hours_seen']:,.0f} h of motion"}
-    stage1 = _trained(weights_file(store, "stage1"))
-    if stage1 is not None:
-        training = stage1["config"]["stage1_training"]
-        pictures = stage1["step"] * training["batch"] * stage1.get("processes", 1) * training["views"]
-        found[NAMES["stage1"]] = {"data": _data(stage1), "steps": f"{stage1['step']:,}", "seen": f"{pictures:,} pictures"}
-    return found
+        runs.insert(0, {"data": data, "steps": f"{facts['steps']:,}", "seen": f"{facts['hours_seen']:,.0f} h of motion"})
+        facts = facts.get("before")
+    return runs
 
 
-def _trained(path: Path) -> dict[str, Any] | None:
-    """The metadata of the weights, or of those that they are a copy of; none where it does not say."""
+def _trained(path: Path) -> list[dict[str, Any]]:
+    """The metadata of the weights after those of what they began with, as far as it is there; copies (0 steps) left out."""
     if not path.is_file():
-        return None
+        return []
     about = read_about(path)
     if "step" not in about or "config" not in about:
-        return None
+        return []
     start = about["config"].get(f"{about['stage']}_training", {}).get("start_from")
-    if about["step"] == 0 and start and from_project(start).is_file():
-        return _trained(from_project(start))
-    return about
+    began = from_project(start) if start else path
+    before = _trained(began) if began.is_file() and not began.samefile(path) else []
+    return before + ([about] if about["step"] else [])
 
 
 def _data(about: dict[str, Any]) -> str:

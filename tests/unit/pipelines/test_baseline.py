@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,7 +11,8 @@ from model.audio_to_motion import AudioToMotion
 from model.motion import MOTION, motion_vector, params_from_motion
 from model.types import SMPLX_SHAPES, SmplxParams
 from pipelines.baseline import train
-from pipelines.baseline_training import learned_from, load_network, save_network
+from pipelines.baseline_training import Corpus, learned_from, load_network, one_cycle, save_network
+from pipelines.export import export_half
 from pipelines.motion_shards import MotionClip
 from pipelines.placing import placed
 from pipelines.store import InputRejected
@@ -79,15 +81,75 @@ def test_saved_weights_speak_as_before_and_say_what_they_learned_from(tmp_path):
     config = Config(baseline={"steps": 3, "codes": 8, "width": 16, "layers": 1, "batch": 2})
     clips = [clip_that_opens_its_mouth_with_sound(i) for i in range(2)]
     network = train(config, clips)[0]
-    save_network(tmp_path / "baseline.safetensors", network, config, learned_from(config, clips))
+    save_network(tmp_path / "baseline.safetensors", network, config, learned_from(config, clips, 3))
     loaded, learned = load_network(tmp_path / "baseline.safetensors")
     assert torch.equal(loaded.generate(clips[0].features), network.generate(clips[0].features))
     assert (learned["clips"], learned["speakers"], learned["steps"]) == (2, 1, 3)
-    with pytest.raises(InputRejected, match=r"baseline\.weights: expected .*absent"):
+    with pytest.raises(InputRejected, match=r"baseline\.start_from: expected .*absent"):
         load_network(tmp_path / "absent.safetensors")
     (tmp_path / "other.safetensors").write_bytes(b"none of ours")
     with pytest.raises(ValueError, match="expected weights"):
         load_network(tmp_path / "other.safetensors")
+
+
+def test_training_goes_on_from_weights_with_their_codes_in_the_manner_of_new_speakers(tmp_path):
+    small = {"codes": 8, "width": 16, "layers": 1, "batch": 2}
+    config = Config(baseline={**small, "steps": 3})
+    first = [replace(clip_that_opens_its_mouth_with_sound(i), group=f"speaker{i}") for i in range(3)]
+    begun = train(config, first)[0]
+    save_network(tmp_path / "a.safetensors", begun, config, learned_from(config, first, 3))
+    # its sizes are the file's, whatever the settings say
+    config = Config(baseline={"steps": 1, "learning_rate": 1e-9, "batch": 2, "width": 64, "start_from": str(tmp_path / "a.safetensors")})
+    others = [clip_that_opens_its_mouth_with_sound(7)]
+    gone_on = train(config, others)[0]
+    assert gone_on.style.weight.shape == (1, 16)
+    torch.testing.assert_close(gone_on.style.weight[0], begun.style.weight.mean(0), atol=1e-5, rtol=0)
+    kept = {n: x for n, x in begun.state_dict().items() if not n.startswith("style")}
+    for name, value in kept.items():
+        torch.testing.assert_close(gone_on.state_dict()[name], value, atol=1e-5, rtol=0, msg=name)
+    save_network(tmp_path / "b.safetensors", gone_on, config, learned_from(config, others, 1))
+    learned = load_network(tmp_path / "b.safetensors")[1]
+    assert (learned["clips"], learned["before"]["clips"], learned["before"]["speakers"]) == (1, 3, 3)
+    with pytest.raises(ValueError, match="0 steps take weights as they are, expected start_from"):
+        Config(baseline={"steps": 0})
+
+
+def test_half_precision_keeps_the_codes_and_speaks_nearly_as_before(tmp_path):
+    config = Config(baseline={"steps": 20, "codes": 8, "width": 16, "layers": 1, "batch": 2})
+    clips = [clip_that_opens_its_mouth_with_sound(i) for i in range(2)]
+    network = train(config, clips)[0]
+    save_network(tmp_path / "whole.safetensors", network, config, learned_from(config, clips, 20))
+    export_half(tmp_path / "whole.safetensors", tmp_path / "half.safetensors")
+    half = load_network(tmp_path / "half.safetensors")[0]
+    assert torch.equal(half.motion["hands"].codebooks, network.motion["hands"].codebooks)
+    face = slice(22 * 6, 25 * 6)  # drawn codes may differ where two are as likely
+    torch.testing.assert_close(
+        half.generate(clips[0].features)[:, face], network.generate(clips[0].features)[:, face], atol=2e-2, rtol=0
+    )
+
+
+def test_a_batch_holds_whole_windows_of_clips_of_any_length():
+    clips = [clip_that_opens_its_mouth_with_sound(i) for i in range(3)]
+    clips[1] = replace(clips[1], params=clips[1].params[:70], features=clips[1].features[:70], group="another")
+    corpus = Corpus.of(clips, "cpu")
+    audio, motion, style = corpus.windows(np.array([[0.0, 0.0], [0.5, 1 - 1e-9], [0.99, 1 - 1e-9]]))
+    assert audio.shape == (3, 64, 2)
+    assert motion.shape == (3, 64, MOTION)
+    whole = corpus.vectors()
+    for got, wanted in zip(motion, (whole[0][:64], whole[1][-64:], whole[2][-64:]), strict=True):
+        assert torch.equal(got, wanted)
+    assert style.tolist() == [1, 0, 1]
+
+
+def test_training_may_be_told_when_to_end():
+    config = Config(baseline={"steps": 100_000, "codes": 8, "width": 16, "layers": 1, "batch": 2})
+    clips = [clip_that_opens_its_mouth_with_sound(i) for i in range(2)]
+    network, losses = train(config, clips, held_out=clips[:1], seconds=1.5)
+    assert 1 < len(losses) < 5_000
+    assert not network.training
+    assert one_cycle(0.0) < 0.1
+    assert one_cycle(0.1) == 1
+    assert one_cycle(1.0) < 1e-6  # its step size has gone to nothing
 
 
 def test_speech_shorter_and_longer_than_a_window_gives_as_many_frames():
