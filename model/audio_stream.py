@@ -25,6 +25,8 @@ from model import audio_offline
 from model.audio_encoders import OfflineEncoder, make_audio_encoder
 from model.audio_wav2vec2 import SAMPLE_RATE, Features, Sound, Wav2Vec2Encoder, checked_sound
 
+QUIETEST, LOUDEST, LEVEL_STEP = -50.0, 20.0, 0.01  # natural log of power: those that are told apart
+
 __all__ = ["AudioStream", "OfflineStream", "RunningLevel", "Wav2Vec2Stream", "open_stream"]
 
 
@@ -51,23 +53,31 @@ def open_stream(config: AudioConfig, fps: Fraction, level: float | None = None) 
 class RunningLevel:
     """The level of what has been heard: `loudness_factor` of it and of a quarter second at the target loudness.
 
-    That quarter second keeps a room's noise from being raised to speech before anyone speaks.
+    That quarter second keeps a room's noise from being raised to speech before anyone speaks. Powers are counted in steps of
+    1 %, so that an hour costs what a second does.
     """
 
     def __init__(self) -> None:
-        self._powers = np.full(10, audio_offline.TARGET_RMS**2)
+        self._counts = np.zeros(round((LOUDEST - QUIETEST) / LEVEL_STEP) + 1, np.int64)
         self._rest = np.zeros(0, np.float32)
+        self._count(np.full(10, audio_offline.TARGET_RMS**2))
 
     def hear(self, chunk: Sound) -> None:
         sound = np.concatenate([self._rest, chunk])
         whole = len(sound) // audio_offline.WINDOW * audio_offline.WINDOW
         self._rest = sound[whole:]
         if whole:
-            self._powers = np.concatenate([self._powers, audio_offline.powers(sound[:whole])])
+            self._count(audio_offline.powers(sound[:whole]))
+
+    def _count(self, powers: np.ndarray) -> None:
+        steps = (np.log(np.maximum(powers, 1e-30)).clip(QUIETEST, LOUDEST) - QUIETEST) / LEVEL_STEP
+        self._counts += np.bincount(np.round(steps).astype(np.int64), minlength=len(self._counts))
 
     @property
     def factor(self) -> float:
-        return audio_offline.level_of(self._powers)
+        heard = self._counts.cumsum()
+        step = int(np.searchsorted(heard, audio_offline.LOUD / 100 * (heard[-1] - 1), "right"))
+        return audio_offline.level_of(np.exp([QUIETEST + LEVEL_STEP * step]))
 
 
 class _Buffer:

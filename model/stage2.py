@@ -162,6 +162,9 @@ def at_rest(reference: Encoding) -> Encoding:
     Motion is residual to its reference: what a picture shows of a face at one moment would stay on it for the whole talk,
     as lips that never meet.
     """
+    return replace(reference, params=face_at_rest(reference.params))
+
+
+def face_at_rest(params: SmplxParams) -> SmplxParams:
     face = ("jaw_pose", "leye_pose", "reye_pose", "expression")
-    params = replace(reference.params, **{name: torch.zeros_like(getattr(reference.params, name)) for name in face})
-    return replace(reference, params=params)
+    return replace(params, **{name: torch.zeros_like(getattr(params, name)) for name in face})

@@ -15,17 +15,19 @@ import torch
 from torch import Tensor
 
 from model.flow import Generator, Windows
-from model.motion_space import ROOT, MotionSpace, Still
+from model.motion_space import FACE_START, ROOT, MotionSpace, Still
 from model.motion_spline import SEED, TAIL
-from model.types import TensorGroup
+from model.types import SmplxParams, TensorGroup
 from pipelines.datasets import Draw
 from pipelines.motion_shards import MotionClip
 
 FROM_REFERENCE = 0.2  # share of windows that begin at their reference after standing still, as a talk does
+STARTS = 0.06  # share that begin with their clip: before it there is its first frame, of sound too, as when a talk is begun
+AT_REST = 0.5  # share whose reference has its face at rest, as when a talk is begun from a picture
 FITTED = 100  # clips that constants are fitted to, at most
 NOISY, QUIETEST, LOUDEST = 0.5, -4.0, -1.5  # share of windows with another's sound mixed in; how loud, in natural log
 TRACT, TILT, HIGHER = 0.08, 1.5, 0.25  # another voice: bands stretched, high ones louder by (natural log of power), octaves; at most
-CHANCES = 6  # numbers that decide on noise and voice
+CHANCES = 7  # numbers that decide on noise, voice and the reference's face
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,9 @@ class MotionCorpus(TensorGroup):
         if offline_audio:
             audio = _with_noise(_in_another_voice(audio, drawn.chance), drawn.chance)
         origin, mouth = self.motion[first + drawn.reference], self.mouth[first + drawn.reference]
+        rest, at_rest = generator.space.still(SmplxParams.zeros().to(origin.device)), drawn.chance[:, 6:] < AT_REST
+        origin = torch.cat([origin[:, :FACE_START], torch.where(at_rest, rest.channels[FACE_START:], origin[:, FACE_START:])], 1)
+        mouth = torch.where(at_rest, rest.mouth, mouth)
         motion = self.motion[rows(-SEED, frames + TAIL)]
         # a window that begins at its reference has stood still before
         still_before = (drawn.reference == begin)[:, None, None]
@@ -93,7 +98,7 @@ class DrawnWindows(TensorGroup):
     clip: Tensor  # [B] int64
     begin: Tensor  # [B] int64, first frame within the clip
     reference: Tensor  # [B] int64, frame within the clip
-    chance: Tensor  # [B, CHANCES] 0..1, for the noise in the sound and the voice
+    chance: Tensor  # [B, CHANCES] 0..1, for the noise in the sound, the voice, and the reference's face
 
 
 def draw_windows(counts: np.ndarray, window: int, rng: np.random.Generator, batch: int) -> DrawnWindows:
@@ -102,7 +107,9 @@ def draw_windows(counts: np.ndarray, window: int, rng: np.random.Generator, batc
     clip = rng.choice(len(counts), batch, p=room / room.sum())
     begin = np.minimum(SEED + (rng.random(batch) * room[clip]).astype(np.int64), np.maximum(counts[clip] - window, 0))
     reference = (rng.random(batch) * counts[clip]).astype(np.int64)
-    reference = np.where(rng.random(batch) < FROM_REFERENCE, begin, reference)
+    starts, from_reference = rng.random((2, batch))
+    begin = np.where(starts < STARTS, 0, begin)
+    reference = np.where(from_reference < np.where(starts < STARTS, 0.5, FROM_REFERENCE), begin, reference)
     chance = rng.random((batch, CHANCES), np.float32)
     return DrawnWindows(*(torch.from_numpy(x) for x in (clip, begin, reference, chance)))
 

@@ -29,7 +29,7 @@ from model.motion_space import ROOT, Still
 from model.motion_spline import SEED, TAIL
 from model.rasterize import Render, rasterize
 from model.stage1 import Encoding, Stage1
-from model.stage2 import FrameTokens, Stage2
+from model.stage2 import FrameTokens, Stage2, at_rest, face_at_rest
 from model.talking import talk_whole
 from model.types import Camera, SmplxParams
 from pipelines.body import body_hash, face_embedding
@@ -146,11 +146,12 @@ class Stage2Task(Task):
         stage1, space = self.network.stage1, self.network.generator.space
         with torch.no_grad():
             still = in_camera(stage1, batch.reference, batch.camera.w2c)
-            encoding = dataclasses.replace(stage1.encode(batch.image, batch.camera, still), params=still)
+            encoding = at_rest(dataclasses.replace(stage1.encode(batch.image, batch.camera, still), params=still))
             own = batch.params[:, SEED:-TAIL]
             true = in_camera(stage1, own, batch.camera.w2c[:, None].expand(*own.transl.shape[:2], 4, 4))
             # the reference comes first, so that it is told against the same root
-            motion, mouth = space.encode(SmplxParams.cat([batch.reference.map(lambda x: x[:, None]), batch.params], 1))
+            first = face_at_rest(batch.reference).map(lambda x: x[:, None])
+            motion, mouth = space.encode(SmplxParams.cat([first, batch.params], 1))
             origin, lips = motion[:, 0], mouth[:, 0]
             known = torch.cat([torch.zeros_like(origin[:, :ROOT]), origin[:, ROOT:]], -1)
             windows = Windows(

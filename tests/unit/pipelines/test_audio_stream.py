@@ -9,7 +9,7 @@ import pytest
 
 from configs.schema import AudioConfig
 from model.audio_encoders import OfflineEncoder, make_audio_encoder
-from model.audio_offline import loudness_factor
+from model.audio_offline import TARGET_RMS, WINDOW, loudness_factor
 from model.audio_stream import OfflineStream, RunningLevel, open_stream
 
 BOUND = 1e-4  # largest difference of a value; features are scaled to about unit variance
@@ -90,6 +90,14 @@ def test_noise_of_a_room_is_not_raised_to_speech():
     level = RunningLevel()
     level.hear(1e-3 * sound(1.0))
     assert level.factor < 1.5
+
+
+def test_the_level_of_what_was_heard_is_the_files():
+    audio, level = sound(30.0), RunningLevel()
+    for start in range(0, len(audio), 640):
+        level.hear(audio[start : start + 640])
+    held = np.concatenate([np.full(10 * WINDOW, TARGET_RMS, np.float32), audio])
+    assert level.factor == pytest.approx(loudness_factor(held), rel=0.02)
 
 
 def test_wrong_sound_and_sound_after_the_end_are_refused(settings):

@@ -13,6 +13,7 @@ from configs.schema import Config, Stage2Config
 from model.flow import Generator
 from model.motion_space import FACE_START
 from model.motion_spline import SEED, TAIL
+from model.stage2 import face_at_rest
 from model.types import SmplxParams
 from pipelines.calibration import calibrate, held_out_clips
 from pipelines.datasets import Draw
@@ -71,6 +72,7 @@ def fitted():
 def test_windows_are_the_clips_own_frames(fitted):
     clips, generator, corpus = fitted
     drawn = draw_windows(corpus.count.numpy(), 32, np.random.default_rng(0), 64)
+    drawn.chance[:, 6] = 1  # faces as they are
     windows = corpus.windows(drawn, generator, offline_audio=False)
     assert windows.motion.shape == (64, SEED + 32 + TAIL, generator.space.channels)
     assert windows.audio.shape == (64, generator.past_frames + 32 + CONFIG.look_ahead, 68)
@@ -84,6 +86,31 @@ def test_windows_are_the_clips_own_frames(fitted):
         torch.testing.assert_close(heard, clips[index].features[begin : begin + 32], atol=3e-3, rtol=1e-3)
         if reference == begin:  # as a talk begins: after standing still
             assert (windows.motion[row, :SEED] - windows.origin[row]).abs().max() == 0
+
+
+def test_some_windows_begin_with_their_clip_as_a_talk_does(fitted):
+    _, generator, corpus = fitted
+    drawn = draw_windows(corpus.count.numpy(), 32, np.random.default_rng(0), 4000)
+    starts = drawn.begin == 0
+    assert 0.04 < starts.float().mean() < 0.09
+    assert 0.3 < (drawn.reference == 0)[starts].float().mean() < 0.7
+    windows = corpus.windows(drawn[starts], generator, offline_audio=False)
+    before = windows.audio[:, : generator.past_frames + 1]
+    assert torch.equal(before, before[:, :1].expand_as(before))
+
+
+def test_half_of_the_references_have_their_face_at_rest_and_the_rest_of_the_body_as_it_was(fitted):
+    clips, generator, corpus = fitted
+    drawn = draw_windows(corpus.count.numpy(), 32, np.random.default_rng(0), 64)
+    windows = corpus.windows(drawn, generator, offline_audio=False)
+    resting = drawn.chance[:, 6] < 0.5
+    assert 0.3 < resting.float().mean() < 0.7
+    shown = torch.stack([generator.space.encode(clips[i].params)[0][r] for i, r in zip(drawn.clip, drawn.reference, strict=True)])
+    torch.testing.assert_close(windows.origin[:, :FACE_START], shown[:, :FACE_START])
+    torch.testing.assert_close(windows.origin[~resting], shown[~resting])
+    assert not windows.still.mouth[resting].any()
+    rest = generator.space.still(face_at_rest(clips[0].params[3]))
+    torch.testing.assert_close(windows.origin[resting][0, FACE_START:], rest.channels[FACE_START:])
 
 
 def test_noise_in_the_sound_spares_most_windows_and_pitch(fitted):
@@ -107,11 +134,11 @@ def test_another_voice_is_brighter_higher_or_longer_and_as_loud(fitted):
     brighter = corpus.windows(drawn, generator, offline_audio=True).audio - clean
     assert brighter[..., 0].max() < 0 < brighter[..., 63].min()
     assert brighter[..., 64:].abs().max() < 1e-4
-    drawn.chance[:, 4:] = torch.tensor([0.5, 0.0])
+    drawn.chance[:, 4:6] = torch.tensor([0.5, 0.0])
     lower = corpus.windows(drawn, generator, offline_audio=True).audio - clean
     torch.testing.assert_close(lower[..., 65], -0.25 * clean[..., 66])
     assert lower[..., 66:].abs().max() < 1e-4
-    drawn.chance[:, 3:] = torch.tensor([1.0, 0.5, 0.5])
+    drawn.chance[:, 3:6] = torch.tensor([1.0, 0.5, 0.5])
     longer = corpus.windows(drawn, generator, offline_audio=True).audio
     torch.testing.assert_close(longer[..., 50], clean[..., 54], atol=1e-4, rtol=1e-4)  # 50 · 1.08
     torch.testing.assert_close(longer[..., 0], clean[..., 0], atol=1e-4, rtol=1e-4)
