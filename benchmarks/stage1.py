@@ -1,7 +1,8 @@
 """How well stage 1 rebuilds people whom it has never seen from one picture: views, poses and bodies against the truth.
 
 Each person is drawn afresh: an input picture within ±50° of the front, views 90°, 180° and 270° away, and the input view
-of another pose. Picture figures are of the person's box (bounding box + 10 %) at 256²; controls stand beside them.
+of another pose. Avatars are fitted to their picture as `speak` does it; `unfitted` are those of the network alone. Picture figures are of
+the person's box (bounding box + 10 %) at 256²; controls stand beside them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from benchmarks.report import Figure, arguments, device_name, publish
 from configs.schema import Config, ScansConfig
 from model.mesh_raster import Lights
 from model.metrics import mpjpe, pa_mpjpe, person_box, psnr, ssim
+from model.picture_fit import STEPS, pictured_avatar
 from model.rasterize import Render
 from model.stage1 import Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
@@ -41,6 +43,7 @@ WEIGHTS = PROJECT / "samples" / "weights" / "stage1.safetensors"
 FIGURES = {  # name → unit, bar
     "psnr_input": ("dB", None), "psnr_novel": ("dB", ">= 31.5"), "ssim_novel": ("", ">= 0.97"), "silhouette_iou": ("", ">= 0.98"),
     "psnr_novel_read": ("dB", ">= 28"), "psnr_new_pose": ("dB", ">= 30.5"),
+    "psnr_novel_unfitted": ("dB", None), "psnr_new_pose_unfitted": ("dB", None),
     "psnr_sides": ("dB", None), "psnr_sides_of_two_pictures": ("dB", None),
     "pa_mpjpe_mm": ("mm", "<= 25"), "mpjpe_mm": ("mm", "<= 45"), "pa_mpjpe_refined_mm": ("mm", "<= 17"), "mpjpe_refined_mm": ("mm", None),
     "psnr_novel_refined": ("dB", None), "refine_seconds": ("s", "<= 3"),
@@ -83,14 +86,15 @@ def draw_subject(seed: int, views: int = 4) -> Subject:
 @torch.no_grad()
 def measure(network: Stage1, subject: Subject, other: GaussianCloud | None) -> tuple[dict[str, float], GaussianCloud, np.ndarray]:
     """Figures of one person, the avatar made with the true pose, and its row of the sheet; `other`: someone else's avatar."""
-    picture, camera = subject.pictures[:1, ..., :3].movedim(-1, 1).contiguous(), subject.cameras[:1]
+    picture, camera = subject.pictures[:1], subject.cameras[:1]
     true = in_camera(network, subject.params[:1], camera.w2c)
-    given = network.gaussians(network.canonical(network.encode(picture, camera, true)))
+    avatar = lambda encoding: network.gaussians(network.canonical(encoding))  # noqa: E731
+    given, alone = (avatar(pictured_avatar(network, picture, camera, true, exact=True, steps=steps)) for steps in (STEPS, 0))
     start = time.perf_counter()
-    encoding = network.encode(picture, camera)
-    read = network.gaussians(network.canonical(encoding))
+    encoding = pictured_avatar(network, picture, camera)
+    read = avatar(encoding)
     seconds = time.perf_counter() - start
-    shown, shown_read = _draw(network, given, subject), _draw(network, read, subject)
+    shown, shown_alone, shown_read = (_draw(network, cloud, subject) for cloud in (given, alone, read))
     boxes = person_box(subject.alpha, 0.1)
     compare = lambda render, part: psnr(render.color[part].numpy(), subject.color[part], boxes[part])  # noqa: E731
     novel, pose, sides = slice(1, 4), slice(4, 5), slice(1, 4, 2)
@@ -101,9 +105,12 @@ def measure(network: Stage1, subject: Subject, other: GaussianCloud | None) -> t
     )  # fmt: skip
     shown_two = _draw(network, network.gaussians(network.canonical(two)), subject)
     solid = (shown.alpha[novel, ..., 0] > 0.5).numpy(), subject.alpha[novel] > 0.5
-    joints, target = (joints_of(network, p)[0, :BODY].numpy() for p in (encoding.params, true))
+    as_read = network.encode(picture[..., :3].movedim(-1, 1).contiguous(), camera).params
+    joints, target = (joints_of(network, p)[0, :BODY].numpy() for p in (as_read, true))
     figures = {
-        "psnr_input": compare(shown, slice(0, 1)), "psnr_novel": compare(shown, novel), "psnr_novel_read": compare(shown_read, novel),
+        "psnr_input": compare(shown, slice(0, 1)), "psnr_novel": compare(shown, novel),
+        "psnr_novel_unfitted": compare(shown_alone, novel), "psnr_new_pose_unfitted": compare(shown_alone, pose),
+        "psnr_novel_read": compare(shown_read, novel),
         "ssim_novel": ssim(shown.color[novel].numpy(), subject.color[novel], boxes[novel]),
         "silhouette_iou": float((solid[0] & solid[1]).sum() / (solid[0] | solid[1]).sum()),
         "psnr_new_pose": compare(shown, pose), "psnr_sides": compare(shown, sides), "psnr_sides_of_two_pictures": compare(shown_two, sides),
@@ -112,13 +119,12 @@ def measure(network: Stage1, subject: Subject, other: GaussianCloud | None) -> t
     }  # fmt: skip
     if find_spec("mediapipe") is not None:
         start = time.perf_counter()
-        refined = refine(network, subject)
+        refined = pictured_avatar(network, picture, camera, refine(network, subject))
         figures["refine_seconds"] = time.perf_counter() - start
-        joints = joints_of(network, refined)[0, :BODY].numpy()
+        joints = joints_of(network, refined.params)[0, :BODY].numpy()
         figures["pa_mpjpe_refined_mm"] = 1e3 * pa_mpjpe(joints, target)
         figures["mpjpe_refined_mm"] = 1e3 * mpjpe(joints - joints[:1], target - target[:1])
-        better = network.gaussians(network.canonical(network.encode(picture, camera, refined)))
-        figures["psnr_novel_refined"] = compare(_draw(network, better, subject), novel)
+        figures["psnr_novel_refined"] = compare(_draw(network, avatar(refined), subject), novel)
     if other is not None:
         figures["control_other_person"] = compare(_draw(network, other, subject), novel)
     row = np.concatenate([subject.color[0], *(x for i in (1, 2, 3, 4) for x in (subject.color[i], shown_read.color[i].numpy()))], 1)

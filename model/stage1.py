@@ -44,6 +44,7 @@ class Encoding(TensorGroup):
     pixels: Tensor  # [B, N, P'] what the picture shows at each anchor; zero where hidden, but for the guessed colour
     focal_over_size: Tensor  # [B] of the picture's camera
     principal: Tensor  # [B, 2] principal point from the picture's centre, in picture sides
+    fitted: Tensor  # [B, N, F] what `model.picture_fit` adds to the anchors' features; [B, N, 0]: nothing
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Stage1(nn.Module):
         pixels = self._join(reading)
         image_tokens = every(features.tokens).flatten(1, 2)
         tokens = AvatarTokens(first(smplx), self._fuse(pixels, first(smplx), image_tokens))
-        once = Encoding(tokens, predicted.map(first), image_tokens, pixels, first(focal_over_size), first(principal))
+        once = Encoding(tokens, predicted.map(first), image_tokens, pixels, first(focal_over_size), first(principal), pixels[..., :0])
         with torch.no_grad():  # colours again, from where the Gaussians have moved to: clothes and hair lie off the body
             offsets = self.gaussians(self.canonical(once)).means.float() - self.anchors.points.rest
             offsets = offsets.repeat_interleave(views, 0)
@@ -138,7 +139,8 @@ class Stage1(nn.Module):
         code = self.anchor_code.expand(len(planes), -1, -1)
         parts = [planes, encoding.pixels, code]
         features = self.anchor_features(torch.cat([x.to(working_dtype(self.anchor_code)) for x in parts], -1))
-        return torch.cat([features.float(), encoding.pixels[..., -PICTURE:].float()], -1)
+        features = torch.cat([features.float(), encoding.pixels[..., -PICTURE:].float()], -1)
+        return features + encoding.fitted if encoding.fitted.shape[-1] else features
 
     def gaussians(self, features: Tensor) -> GaussianCloud:
         """Anchor features [B, N, F] → Gaussians [B, N] in template space, in the anchors' order."""

@@ -19,6 +19,7 @@ from configs.schema import Config
 from model import metrics
 from model.audio_to_motion import standardised
 from model.body import Body
+from model.picture_fit import pictured_avatar
 from model.rasterize import rasterize
 from model.stage1 import Encoding, Stage1
 from model.stage2 import at_rest
@@ -39,7 +40,7 @@ from pipelines.scoring import DEFINITIONS, TRUTH, picture_scores, score
 from pipelines.scoring_summary import markdown_rows
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json, writing
 
-CODE_VERSION = "5"  # 3: begins at the fitted body; 4: another draw of chance for each clip; 5: the face begins at rest
+CODE_VERSION = "6"  # 4: another draw of chance for each clip; 5: the face begins at rest; 6: avatars are fitted to their pictures
 NEAREST_AMONG = 400  # training clips
 SHOWN = 4  # held-out subjects in the preview
 VIEWS = 6  # views of a held-out subject that are compared, the reference among them
@@ -92,17 +93,16 @@ def _subject(config: Config, stage1: Stage1, person: PersonFrames) -> tuple[dict
     index = [shown] + [i for i in _spread(len(person.images), VIEWS) if i != shown]
     truth = shrink(person.images[index].float() / 255, render)
     cameras = person.cameras[index].resized(render, render)
-    image = shrink(person.images[shown][None, ..., :3].float() / 255, size).movedim(-1, 1)
+    picture = shrink(person.images[shown][None].float() / 255, size)
     seen = person.cameras[shown : shown + 1].resized(size, size)
     world = person.params[shown : shown + 1]
     true_body = stage1.body.moved(world, seen.w2c)
     rows, drawn = {}, {}
-    with torch.no_grad():
-        for name, given in (("stage1", None), ("stage1_true_body", true_body)):
-            encoding = stage1.encode(image, seen, given)
-            params = encoding.params if given is None else given
-            drawn[name], alpha = _views(stage1, encoding, params, seen.w2c[0], cameras)
-            rows[name] = _view_scores(drawn[name], alpha, truth) | _joint_scores(stage1.body, params, true_body)
+    for name, given in (("stage1", None), ("stage1_true_body", true_body)):
+        encoding = pictured_avatar(stage1, picture, seen, given, exact=given is not None)
+        with torch.no_grad():
+            drawn[name], alpha = _views(stage1, encoding, seen.w2c[0], cameras)
+        rows[name] = _view_scores(drawn[name], alpha, truth) | _joint_scores(stage1.body, encoding.params, true_body)
     # what a constant colour inside the true silhouette scores: a figure under it says nothing
     mask = truth[..., 3:]
     colour = (truth[..., :3] * mask).sum((0, 1, 2)) / mask.sum().clamp(min=1)
@@ -111,9 +111,9 @@ def _subject(config: Config, stage1: Stage1, person: PersonFrames) -> tuple[dict
     return rows, (torch.cat(pairs, 1).clamp(0, 1) * 255).byte().numpy()
 
 
-def _views(stage1: Stage1, encoding: Encoding, params: SmplxParams, w2c: Tensor, cameras: Camera) -> tuple[Tensor, Tensor]:
-    """Pictures [C, R, R, 3] and alpha [C, R, R] of the avatar from world cameras; `params` are in the frame of `w2c`."""
-    cloud = stage1.pose(stage1.gaussians(stage1.canonical(encoding)), params)
+def _views(stage1: Stage1, encoding: Encoding, w2c: Tensor, cameras: Camera) -> tuple[Tensor, Tensor]:
+    """Pictures [C, R, R, 3] and alpha [C, R, R] of the avatar from world cameras; its body is in the frame of `w2c`."""
+    cloud = stage1.pose(stage1.gaussians(stage1.canonical(encoding)), encoding.params)
     relative = cameras.w2c @ torch.linalg.inv(w2c)
     views = Camera(relative[None], cameras.intrinsics[None], cameras.size[None])
     render = rasterize(cloud, views, torch.ones(3), antialiased=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from configs.schema import Config
+from model.picture_fit import pictured_avatar
 from model.stage1 import Encoding, Stage1
 from model.types import Camera, SmplxParams
 from pipelines.crops import shrink
@@ -92,11 +93,9 @@ def held_out_clips(config: Config, store: Store, stage1: Stage1) -> list[HeldOut
         pictures = shrink(person.images[:count].float() / 255, settings.render_size)
         frames = np.linspace(1, count - 1, min(settings.image_frames, count - 1)).round().astype(int).tolist()
         camera = person.cameras[REFERENCE].resized(settings.render_size, settings.render_size)
-        image = shrink(person.images[REFERENCE : REFERENCE + 1, ..., :3].float() / 255, size).movedim(-1, 1)
+        reference = shrink(person.images[REFERENCE : REFERENCE + 1].float() / 255, size)
         body = pictured_body(config, store, stage1.body, motion)
-        with torch.no_grad():
-            encoding = stage1.encode(image, person.cameras[REFERENCE : REFERENCE + 1].resized(size, size), body)
-        encoding = replace(encoding, params=body or encoding.params)
+        encoding = pictured_avatar(stage1, reference, person.cameras[REFERENCE : REFERENCE + 1].resized(size, size), body)
         start = float(json.loads(motion.sample["clip.json"]).get("start", 0))
         second, phones = truth_of(config, stage1.body, motion, start, truth)
         clips.append(HeldOutClip(

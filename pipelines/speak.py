@@ -21,6 +21,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from configs.schema import Config
+from model.picture_fit import pictured_avatar
 from model.stage1 import Stage1
 from model.stage2 import Stage2
 from model.types import Camera, SmplxParams
@@ -39,7 +40,7 @@ from pipelines.refine import STILL, refined_body
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json
 from pipelines.stream import Avatar, sound_chunks
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 SHIPPED = PROJECT / "samples" / "weights" / "stage2.safetensors"  # with stage 1 beside it
 LONGEST = 2048  # larger pictures are shrunk first, pixels
 KNEES, SEEN = (25, 26), 0.5  # pose landmarks, and the visibility from which a person counts as seen down to them
@@ -148,11 +149,10 @@ def make_avatar(config: Config, stage2: Stage2, picture: Picture) -> Avatar:
     """The pictured person, encoded once."""
     person = locate(config, picture)
     device = next(stage2.parameters()).device
+    body = best_body(config, stage2.stage1, person)
+    cut = person.cut[None].float().to(device) / 255
+    encoding = pictured_avatar(stage2.stage1, cut, person.camera.to(device), body and body.to(device))
     with torch.no_grad():
-        body = best_body(config, stage2.stage1, person)
-        body = body and body.to(device)
-        encoding = stage2.stage1.encode(person.image.to(device), person.camera.to(device), body)
-        encoding = dataclasses.replace(encoding, params=body or encoding.params)
         return Avatar(config, stage2, encoding, stage2.identity(encoding), person.video_camera.to(device))
 
 
@@ -160,11 +160,10 @@ def make_avatar(config: Config, stage2: Stage2, picture: Picture) -> Avatar:
 class LocatedPerson:
     """The one person of a picture."""
 
-    image: torch.Tensor  # [1, 3, S, S] the network's input, 0..1 on white
-    camera: Camera  # [1] of it
+    camera: Camera  # [1] of the network's input
     video_camera: Camera  # roomier
     body: SmplxParams | None  # [1] in the camera's frame; none where the landmarks do not say: stage 1 reads it then
-    cut: torch.Tensor  # [S, S, 4] uint8, the picture of the network's input, with alpha
+    cut: torch.Tensor  # [S, S, 4] uint8, the network's input on white, and its alpha
     found: Landmarks  # in the whole picture
     intrinsics: torch.Tensor  # [3, 3] of the whole picture
 
@@ -194,9 +193,8 @@ def locate(config: Config, picture: Picture) -> LocatedPerson:
     box, size = person_box(alpha), config.stage1.image.image_size
     square = square_round(box, width, height)
     cut = crop(np.dstack([picture, alpha]), square, size)
-    cropped = cut[..., :3].permute(2, 0, 1)[None].float() / 255
     room = crop_camera(camera, square_round(box, width, height, ROOM), config.speak.size)
-    return LocatedPerson(cropped, crop_camera(camera, square, size)[None], room, body, cut, found, camera.intrinsics)
+    return LocatedPerson(crop_camera(camera, square, size)[None], room, body, cut, found, camera.intrinsics)
 
 
 def fit_picture(config: Config, picture: Picture) -> tuple[SmplxParams | None, float, Landmarks]:

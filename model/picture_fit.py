@@ -1,0 +1,157 @@
+"""An avatar fitted to the very picture that it was read from: what the network could not say of this one person.
+
+The renderer compares the avatar with its picture; first the body moves into its outline and is read again there, then the
+anchors' features follow too. Most of their change is shared by places that lie alike on the body, left and right, front
+and back, so that what the picture hides changes with what it shows.
+Axes: B pictures, N anchors, F anchor features, K neighbours, Q cells of the template, S picture side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+
+import roma
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from model.anchors import Anchors
+from model.losses import l1_map, mask_l1, ssim_map
+from model.rasterize import rasterize
+from model.smplx_tokens import BODY_TOKENS
+from model.stage1 import FEATURES, PICTURE, Encoding, Stage1
+from model.types import Camera, GaussianCloud, SmplxParams
+from model.visibility import FILL_CELLS
+
+STEPS, BODY_STEPS = 24, 20  # of Adam, which takes its largest step at the fourth and ends at a tenth of it
+BETAS = (0.9, 0.95)
+RATE, TURN_RATE, SHAPE_RATE, PLACE_RATE = 0.1, 0.01, 0.03, 0.005  # of features, radians, betas, metres
+NEIGHBOURS = 8
+OWN = 0.3  # what an anchor changes by itself, of what it changes with its cell
+LEVEL = 2  # of `FILL_CELLS`: how large the cells are
+COLOR = 0.1  # of the picture's colours, which are 0..1, against features
+SSIM, MASK, MOVED = 0.2, 0.5, 0.03  # weights beside L1; moves of Gaussians are counted in centimetres
+BODY, TURNED, SHAPED, PLACED = 0.02, 0.15, 0.5, (0.03, 0.03, 0.3)  # weight of the body's changes; radians, betas, metres that count as one
+
+
+def pictured_avatar(
+    network: Stage1,
+    picture: Tensor,  # [B, S, S, 4] 0..1, colours on white, then alpha
+    camera: Camera,  # [B] of it
+    params: SmplxParams | None = None,  # [B] the bodies in the pictures, in their cameras' frames; none: as stage 1 reads them
+    exact: bool = False,  # whether these bodies are known to be right
+    steps: int = STEPS,
+) -> Encoding:  # [B] with these bodies, moved into their outlines where they are not exact
+    """The people in pictures as stage 1 reads them, then fitted to these pictures in so many steps."""
+    image = picture[..., :3].movedim(-1, 1).contiguous()
+
+    def read(body: SmplxParams | None) -> Encoding:
+        with torch.no_grad():
+            encoding = network.encode(image, camera, body)
+        return replace(encoding, params=body or encoding.params)
+
+    encoding = read(params)
+    if steps and not exact:
+        encoding = read(moved_into_picture(network, encoding, picture, camera))
+    return fitted_to_picture(network, encoding, picture, camera, exact, steps) if steps else encoding
+
+
+def moved_into_picture(network: Stage1, encoding: Encoding, picture: Tensor, camera: Camera) -> SmplxParams:
+    """Bodies [B] of an encoding, moved until its avatar covers the person in the picture [B, S, S, 4]."""
+    with torch.no_grad():
+        cloud = network.gaussians(network.canonical(encoding))
+    body = BodyChange(encoding.params)
+    _descend(lambda: _unlike(network, cloud, body(), picture, camera) + body.unlikely(), body.groups(), BODY_STEPS)
+    return body().detach()
+
+
+def fitted_to_picture(
+    network: Stage1,
+    encoding: Encoding,  # [B] of the pictures; its bodies are about where the pictures show them
+    picture: Tensor,  # [B, S, S, 4] 0..1, colours on white, then alpha
+    camera: Camera,  # [B] of it
+    exact: bool = False,  # whether its bodies stay
+    steps: int = STEPS,
+) -> Encoding:
+    """`encoding` with `fitted` filled in, so that `network.canonical` gives the avatar that looks most like the picture."""
+    with torch.no_grad():
+        features = network.canonical(encoding)
+        before = network.gaussians(features).means
+    gain = features.new_ones(FEATURES + PICTURE)
+    gain[FEATURES:] = features.new_tensor([COLOR] * 3 + [0.0])  # how well an anchor is seen does not change
+    near, cell = _neighbours(network.anchors, NEIGHBOURS), network.color_fill.cells[LEVEL]
+    own = torch.zeros_like(features, requires_grad=True)
+    shared = features.new_zeros(len(picture), FILL_CELLS[LEVEL] ** 2, FEATURES + PICTURE).requires_grad_()
+    body = BodyChange(encoding.params)
+
+    def change() -> Tensor:  # [B, N, F]
+        return gain * (OWN * 0.5 * (own + own[:, near].mean(2)) + shared[:, cell])
+
+    def loss() -> Tensor:
+        cloud = network.gaussians(features + change())
+        moved = MOVED * (100 * (cloud.means - before)).square().sum(-1).mean(1)
+        if exact:
+            return _unlike(network, cloud, encoding.params, picture, camera) + moved
+        return _unlike(network, cloud, body(), picture, camera) + moved + body.unlikely()
+
+    _descend(loss, {RATE: [own, shared]} | ({} if exact else body.groups()), steps)
+    return replace(encoding, fitted=change().detach(), params=body().detach())
+
+
+class BodyChange:
+    """A change of bodies [B]: turns of root and body joints, betas, place."""
+
+    def __init__(self, params: SmplxParams):
+        self.params, pose = params.detach(), params.full_pose
+        self.turns = torch.zeros_like(pose[:, :BODY_TOKENS], requires_grad=True)
+        self.betas, self.place = (torch.zeros_like(x, requires_grad=True) for x in (params.betas, params.transl))
+
+    def __call__(self) -> SmplxParams:
+        pose = self.params.full_pose
+        body = roma.rotvec_to_rotmat(pose[:, :BODY_TOKENS]) @ roma.rotvec_to_rotmat(self.turns)
+        turned = torch.cat([roma.rotmat_to_rotvec(body), pose[:, BODY_TOKENS:]], 1)
+        given = self.params
+        return SmplxParams.from_pose(turned, given.betas + self.betas, given.expression, given.transl + self.place)
+
+    def unlikely(self) -> Tensor:  # [B]
+        turns = (self.turns / TURNED).square().mean((1, 2))
+        betas = (self.betas / SHAPED).square().mean(1)
+        place = (self.place / self.place.new_tensor(PLACED)).square().mean(1)
+        return BODY * (turns + 0.3 * betas + 0.1 * place)
+
+    def groups(self) -> dict[float, list[Tensor]]:
+        """What to learn, by step size."""
+        return {TURN_RATE: [self.turns], SHAPE_RATE: [self.betas], PLACE_RATE: [self.place]}
+
+
+def _unlike(network: Stage1, cloud: GaussianCloud, params: SmplxParams, picture: Tensor, camera: Camera) -> Tensor:
+    """How canonical Gaussians [B, N] in bodies [B] differ from pictures [B, S, S, 4], [B]."""
+    posed, batch = network.pose(cloud, params), len(picture)
+    here = Camera(torch.eye(4, device=picture.device).expand(batch, 1, 4, 4), camera.intrinsics[:, None], camera.size[:, None])
+    size = picture.shape[2], picture.shape[1]
+    seen = rasterize(posed, here, posed.colors.new_ones(3), antialiased=True, size=size, depth=False)
+    color, alpha, mean = seen.color[:, 0], seen.alpha[:, 0], (1, 2, 3)
+    alike = l1_map(color, picture[..., :3]).mean(mean) + SSIM * (1 - ssim_map(color, picture[..., :3])).mean(mean)
+    return alike + MASK * mask_l1(alpha, picture[..., 3:]).mean(mean)
+
+
+def _descend(loss: Callable[[], Tensor], groups: dict[float, list[Tensor]], steps: int) -> None:
+    """Adam on the sum of losses [B]; `groups` hold what is learned by its largest step."""
+    optimizer = torch.optim.Adam([{"params": tensors, "rate": rate} for rate, tensors in groups.items()], betas=BETAS)
+    learned = [tensor for tensors in groups.values() for tensor in tensors]
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = group["rate"] * min(1.0, (step + 1) / 4) * (1 - 0.9 * step / steps)
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(loss().sum(), learned)
+        for tensor, gradient in zip(learned, gradients, strict=True):
+            tensor.grad = gradient
+        optimizer.step()
+
+
+@lru_cache(maxsize=2)
+def _neighbours(anchors: Anchors, count: int) -> Tensor:  # [N, count + 1] an anchor and those nearest to it on the template
+    places = anchors.points.rest.detach().cpu().numpy()
+    return torch.from_numpy(cKDTree(places).query(places, count + 1)[1]).to(anchors.home.device)

@@ -1,0 +1,81 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from configs.schema import ImageEncoderConfig, Stage1Config
+from model.picture_fit import fitted_to_picture, pictured_avatar
+from model.rasterize import rasterize
+from model.stage1 import FEATURES, PICTURE, Stage1
+from model.types import Camera, SmplxParams
+
+SIZE, COUNT = 48, 600
+CONFIG = Stage1Config(
+    image=ImageEncoderConfig(image_size=SIZE, depth=1), width=32, heads=4, smplx_tokens=32, smplx_layers=1,
+    pixel_channels=8, triplane_resolution=16, triplane_tokens=4, triplane_channels=8, fusion_layers=1, gaussians=COUNT,
+)  # fmt: skip
+CAMERA = Camera(torch.eye(4)[None], torch.tensor([[[80.0, 0, 24], [0, 80.0, 24], [0, 0, 1]]]), torch.tensor([[SIZE, SIZE]]))
+
+
+@pytest.fixture(scope="module")
+def network(body):
+    torch.manual_seed(0)
+    return Stage1(CONFIG, body).requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def upright(body):
+    motion = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
+    motion[:3, 3] = torch.tensor([0.0, -0.4, 3.4])
+    return body.moved(SmplxParams.zeros(1), motion[None])
+
+
+@pytest.fixture(scope="module")
+def red_person(network, upright):  # [1, SIZE, SIZE, 4] the network's own figure, dressed in red
+    encoding = pictured_avatar(network, torch.ones(1, SIZE, SIZE, 4), CAMERA, upright, True, 0)
+    alpha = _render(network, encoding, upright).alpha[0]
+    return torch.cat([alpha * torch.tensor([0.8, 0.1, 0.1]) + 1 - alpha, alpha], -1)
+
+
+def test_an_avatar_comes_to_look_like_its_picture(network, upright, red_person):
+    picture = red_person
+    before, after = (pictured_avatar(network, picture, CAMERA, upright, True, steps) for steps in (0, 24))
+    error = lambda encoding: _drawn(network, encoding, upright).sub(picture[0, ..., :3]).abs().mean()  # noqa: E731
+    assert error(after) < 0.5 * error(before)
+    assert after.fitted.shape == (1, COUNT, FEATURES + PICTURE)
+    assert torch.equal(before.tokens.triplane, after.tokens.triplane), "what the network read stays"
+
+
+def test_what_the_picture_hides_changes_with_what_it_shows(network, upright, red_person):
+    encoding = pictured_avatar(network, red_person, CAMERA, upright, True)
+    behind = network.anchors.frames[:, 2, 2] < -0.5
+    assert encoding.fitted[0, behind].abs().max() > 0.01
+
+
+def test_each_picture_is_fitted_by_itself_and_always_the_same(network, upright, red_person):
+    two = lambda x: torch.cat([x, x.flip(2)])  # noqa: E731
+    picture, pair, cameras = red_person, SmplxParams.cat([upright, upright]), Camera.cat([CAMERA, CAMERA])
+    together = pictured_avatar(network, two(picture), cameras, pair, True, 4)
+    alone = pictured_avatar(network, picture, CAMERA, upright, True, 4)
+    torch.testing.assert_close(together.fitted[:1], alone.fitted, atol=2e-3, rtol=0)
+    again = fitted_to_picture(network, pictured_avatar(network, picture, CAMERA, upright, True, 0), picture, CAMERA, True, 4)
+    assert torch.equal(again.fitted, alone.fitted)
+
+
+def test_a_body_beside_its_place_moves_into_the_picture(network, upright, red_person):
+    """The picture is the network's own drawing of the body, which is then told to stand 5 cm aside."""
+    render = _render(network, pictured_avatar(network, red_person, CAMERA, upright, True, 0), upright)
+    picture = torch.cat([render.color[0], render.alpha[0]], -1)
+    aside = replace(upright, transl=upright.transl + torch.tensor([0.05, 0.0, 0.0]))
+    found = pictured_avatar(network, picture, CAMERA, aside).params
+    off = lambda params: (network.body.joints(params) - network.body.joints(upright))[0, :22, :2].norm(dim=-1).mean()  # noqa: E731
+    assert off(found) < 0.6 * off(aside)
+
+
+def _drawn(network, encoding, params):
+    return _render(network, encoding, params).color[0, 0]
+
+
+def _render(network, encoding, params):
+    cloud = network.pose(network.gaussians(network.canonical(encoding)), params)
+    return rasterize(cloud, CAMERA.map(lambda x: x[None]), torch.ones(3), antialiased=True)
