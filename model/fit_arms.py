@@ -57,7 +57,7 @@ def _least_squares(sides: Array, values: Array) -> Array:  # [N, 2], [N] → [2]
     for _ in range(REWEIGHED):
         square = (sides * weights[:, None]).T @ sides / len(values) + PULL * np.eye(2)
         solved = np.linalg.solve(square, (sides * weights[:, None]).T @ values / len(values) + PULL * USUAL)
-        off = values - sides @ solved
+        off: Array = values - sides @ solved
         weights = 1 / (1 + (off / (SPREAD * 1.48 * np.median(np.abs(off)) + 1e-3)) ** 2)
     return solved
 

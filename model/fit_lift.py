@@ -69,10 +69,10 @@ class Lift:
         """Unit directions [T, S, D, 3] in world axes (NaN where nobody was found), log lengths [L], their covariance [L, L]."""
         directions = self.directions(found)
         lengths = self.lengths(proportions(found, directions), face_shape(found, self.face))
-        off = longer_arm(found, directions, lengths)
-        if np.isnan(off):
+        longer = longer_arm(found, directions, lengths)
+        if np.isnan(longer):
             return directions, lengths, self.length_covariance
-        off = np.clip((off - self.arm_usual) / self.arm_spread, -FARTHEST, FARTHEST)
+        off: Array = np.clip((longer - self.arm_usual) / self.arm_spread, -FARTHEST, FARTHEST)
         return directions, lengths + self.arm * off + self.arm_bias, self.arm_covariance
 
     def directions(self, found: Detected) -> Array:  # [T, S, D, 3]
