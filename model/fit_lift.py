@@ -1,9 +1,9 @@
 """Where trunk and arms point and how long their bones are, learned from what the detector says of a clip.
 
-Mediapipe's world landmarks bend forearms, turn shoulders and lean trunks the same wrong way in everybody. Two small
-learned maps do better: a network gives directions of bones per frame, a linear map gives bone lengths of the clip from
-proportions and the shape of the face. Both were trained on embedded people who are in no sample talk:
-`python -m samples.build_fit_lift`.
+Mediapipe's world landmarks bend forearms, turn shoulders and lean trunks the same wrong way in everybody. Small learned
+maps do better: a network gives directions of bones per frame, a linear map gives bone lengths of the clip from
+proportions and the shape of the face, another mends them by how far wrists reach (`fit_arms`). All were trained on
+embedded people who are in no sample talk: `python -m samples.build_fit_lift`.
 
 Axis legend: `T` frames, `F` features, `N` networks, `H` hidden units, `D` bones, `P` proportions, `K` face points, `L` lengths, `S` sides.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from model.fit_arms import upper_arm
 from model.fit_features import MIRROR, Array, Detected, clip_features, face_shape, proportions, unit
 
 # directed bones of the left side, by the body's joints: what the network gives, in this order
@@ -30,6 +31,7 @@ LENGTHS = (
     ("left_shoulder", "left_elbow"), ("left_elbow", "left_wrist"), ("left_shoulder", "right_shoulder"), ("neck", "left_shoulder"),
     ("neck", "head"), ("pelvis", "neck"), ("left_eye_smplhf", "right_eye_smplhf"), ("left_wrist", "left_middle1"),
 )  # fmt: skip
+UPPER, EYES = 0, 6  # of these, the upper arm and the distance of the eyes
 FARTHEST = 3.0  # standard deviations; features further out are taken to lie there
 SMOOTHED = 0.04  # seconds, standard deviation of the kernel over time
 
@@ -52,6 +54,11 @@ class Lift:
     length: Array  # [L, P + 3 K]
     length_bias: Array  # [L]
     length_covariance: Array  # [L, L] of the error in people it was not trained on
+    arm_usual: Array  # [] how much longer wrists say the upper arm is than the linear map does, logarithm: mean,
+    arm_spread: Array  # [] and standard deviation
+    arm: Array  # [L] what a standard deviation of it adds to the lengths
+    arm_bias: Array  # [L]
+    arm_covariance: Array  # [L, L] of the error that is left
 
     @classmethod
     def load(cls, path: Path) -> Lift:
@@ -61,7 +68,12 @@ class Lift:
     def __call__(self, found: Detected) -> tuple[Array, Array, Array]:
         """Unit directions [T, S, D, 3] in world axes (NaN where nobody was found), log lengths [L], their covariance [L, L]."""
         directions = self.directions(found)
-        return directions, self.lengths(proportions(found, directions), face_shape(found, self.face)), self.length_covariance
+        lengths = self.lengths(proportions(found, directions), face_shape(found, self.face))
+        longer = longer_arm(found, directions, lengths)
+        if np.isnan(longer):
+            return directions, lengths, self.length_covariance
+        off: Array = np.clip((longer - self.arm_usual) / self.arm_spread, -FARTHEST, FARTHEST)
+        return directions, lengths + self.arm * off + self.arm_bias, self.arm_covariance
 
     def directions(self, found: Detected) -> Array:  # [T, S, D, 3]
         both = np.stack([self.read(x) for x in clip_features(found)], 1)
@@ -87,6 +99,11 @@ class Lift:
         """Logarithms of lengths in metres; what is unknown counts as usual, what is further out than `FARTHEST` as that far."""
         off = np.nan_to_num(np.concatenate([found - self.usual, face]))
         return self.length @ np.clip(off, -FARTHEST * self.spread, FARTHEST * self.spread) + self.length_bias
+
+
+def longer_arm(found: Detected, directions: Array, lengths: Array) -> float:
+    """How much longer wrists say the upper arm is than `lengths` [L] do, beside the eyes; logarithm, NaN where unseen."""
+    return float(upper_arm(found, directions) - (lengths[UPPER] - lengths[EYES]))
 
 
 def _silu(x: Array) -> Array:

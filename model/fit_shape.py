@@ -20,6 +20,7 @@ from model.fit_priors import joint_index
 
 BETAS = 10
 SIGMA = 1.1  # of betas in a population
+STIFF = 0.01  # of logarithms of lengths, by which those told may contradict each other
 HEIGHT_SIGMA = 0.005  # of the logarithm of a given height
 ROUNDS = 4
 HEIGHTS = (1.0, 2.3)  # metres that are taken
@@ -37,25 +38,29 @@ def shape_prior(
     covariance: np.ndarray | None = None,  # [L, L]
     height: float | None = None,  # metres, standing upright without shoes
 ) -> ShapePrior:
-    """The Gaussian nearest to what is known, by Gauss and Newton from the mean shape."""
+    """The population, with what is told in place of its own lengths and height; by Gauss and Newton from the mean shape.
+
+    `lengths` are the best guess already, the population counted in: taken as a measurement they would be drawn to the
+    mean a second time, and long arms come out short.
+    """
     if height is not None and not HEIGHTS[0] <= height <= HEIGHTS[1]:
         raise ValueError(f"fit.height: expected {HEIGHTS[0]} to {HEIGHTS[1]} metres, got {height:g}")
-    population = torch.eye(BETAS, dtype=torch.float64) / SIGMA**2
-    mean, precision = torch.zeros(BETAS, dtype=torch.float64), population
+    at = torch.zeros(BETAS, dtype=torch.float64)
     for _ in range(ROUNDS):
-        precision, pull = population.clone(), torch.zeros(BETAS, dtype=torch.float64)
+        mean, spread = torch.zeros(BETAS, dtype=torch.float64), torch.eye(BETAS, dtype=torch.float64) * SIGMA**2
         rows = []
         if lengths is not None and covariance is not None:
-            rows.append((*log_lengths(body, mean), torch.from_numpy(lengths).double(), torch.from_numpy(covariance).double()))
+            rows.append((*log_lengths(body, at), torch.from_numpy(lengths).double(), torch.from_numpy(covariance).double()))
         if height is not None:
             known = torch.tensor([height], dtype=torch.float64).log()
-            rows.append((*log_height(body, mean), known, torch.full((1, 1), HEIGHT_SIGMA**2, dtype=torch.float64)))
-        for value, slope, told, spread in rows:
-            weighed = slope.T @ torch.linalg.inv(spread)
-            precision = precision + weighed @ slope
-            pull = pull + weighed @ (told - value + slope @ mean)
-        mean = torch.linalg.solve(precision, pull)
-    return ShapePrior(mean.float(), precision.float())
+            rows.append((*log_height(body, at), known, torch.full((1, 1), HEIGHT_SIGMA**2, dtype=torch.float64)))
+        for value, slope, told, error in rows:
+            stiff = STIFF**2 * torch.eye(len(told), dtype=torch.float64)
+            gain = spread @ slope.T @ torch.linalg.inv(slope @ spread @ slope.T + stiff)
+            mean = mean + gain @ (told - value + slope @ (at - mean))
+            spread = spread - gain @ slope @ spread + gain @ error @ gain.T
+        at = mean
+    return ShapePrior(at.float(), torch.linalg.inv(spread).float())
 
 
 def log_lengths(body: Body, betas: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,12 +2,14 @@
 
 People other than the embedded talks' speakers are drawn; a network learns the true directions of their bones from what
 the detector says of them, a linear map the true lengths from proportions in the picture. Half of the people tell how well
-either does on the other half. Needs espeak-ng; some ten seconds a person, less with what `--kept` holds.
+either does on the other half. Further people, for whom both err as they will for anybody, teach what the reach of wrists
+adds (`--arms`: that alone, the rest stays as the file has it). Needs espeak-ng; some ten seconds a person, less with what `--kept` holds.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +20,7 @@ from rich.progress import track
 
 from model.body import Body
 from model.fit_features import FACE_SHAPE, MIRROR, Array, clip_features, face_shape, proportions, unit
-from model.fit_lift import BONES, FARTHEST, LENGTHS, Lift
+from model.fit_lift import BONES, FARTHEST, LENGTHS, Lift, longer_arm
 from model.fit_priors import joint_index
 from model.fit_shape import log_lengths
 from pipelines.landmarks import Landmarks
@@ -36,10 +38,14 @@ DRAWS = (  # long and sparse, short and dense, in between; whole bodies, halves,
     *(Draw(first, people, 24, 3, 10, side, whole=7) for first, people, side in SHORT),
     Draw(first=75_001, people=37, frames=24, step=3, start=10, side=400, whole=10**6, desk=(0.5, 0.75)),
 )
+REACH_DRAWS = (  # people whose wrists teach the last map
+    Draw(first=80_001, people=24, frames=75, step=1, start=0, side=448, whole=10**6),
+    Draw(first=81_001, people=104, frames=24, step=3, start=5, side=448, whole=12),
+)
 NETWORKS, HIDDEN, STEPS, BATCH = 4, 64, 3000, 256
 RATE, DECAY, NOISE, DROPPED = 4e-3, 0.1, 0.15, 0.1
 LEAST_VISIBLE = 0.5  # of shoulders and elbows
-RIDGE, COMPONENTS, TENTHS = 20.0, 16, 10
+RIDGE, REACH_RIDGE, COMPONENTS, TENTHS = 20.0, 3.0, 16, 10
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,36 @@ def train_lengths(found: Array, faces: Array, lengths: Array) -> dict[str, Array
     return {"usual": usual, "spread": far / FARTHEST, "length": whole, "length_bias": bias, "length_covariance": covariance}
 
 
+def train_reach(lift: Lift, people: list[tuple[Landmarks, Array]]) -> Lift:
+    """`lift` with the map from the wrists' reach to the error of its lengths, learned from landmarks and true log lengths [L].
+
+    Ridge regression; covariance as in `train_lengths`.
+    """
+    far, off = [], []
+    for found, lengths in people:
+        directions = lift.directions(found)
+        said = lift.lengths(proportions(found, directions), face_shape(found, lift.face))
+        far.append(longer_arm(found, directions, said))
+        off.append(lengths - said)
+    reach, error = np.array(far), np.array(off)
+    reach, error = reach[np.isfinite(reach)], error[np.isfinite(reach)]
+    usual, spread = reach.mean(), reach.std()
+    x = np.clip((reach - usual) / spread, -FARTHEST, FARTHEST)
+
+    def solve(rows: Array) -> tuple[Array, Array]:
+        bias = error[rows].mean(0)
+        return x[rows] @ (error[rows] - bias) / (x[rows] @ x[rows] + REACH_RIDGE), bias
+
+    everyone = np.random.default_rng(0).permutation(len(x))
+    left = []
+    for part in np.array_split(everyone, TENTHS):
+        slope, bias = solve(np.setdiff1d(everyone, part))
+        left.append(error[part] - x[part, None] * slope - bias)
+    slope, bias = solve(everyone)
+    told = {"arm_usual": usual, "arm_spread": spread, "arm": slope, "arm_bias": bias, "arm_covariance": np.cov(np.concatenate(left).T)}
+    return replace(lift, **{name: np.asarray(value, np.float32) for name, value in told.items()})
+
+
 def usual_face(clips: list[Landmarks]) -> Array:  # [K, 3]
     """The mean shape of faces, about its middle; two eyes' distance is 1."""
     first = next(c.face[i, FACE_SHAPE] for c in clips for i in range(len(c.face)) if np.isfinite(c.face[i]).all())
@@ -145,7 +181,7 @@ def usual_face(clips: list[Landmarks]) -> Array:  # [K, 3]
 
 def train(examples: list[Example]) -> tuple[Lift, Array, Array]:
     """The maps; how far directions [D, 3] (root mean square) and lengths [L] (standard deviation) are off in other people."""
-    blank = {f.name: np.zeros((1, 1), np.float32) for f in fields(Lift)}
+    blank = dict.fromkeys((f.name for f in fields(Lift)), np.zeros((1, 1), np.float32))
     halves = [examples[::2], examples[1::2]]
     face = usual_face([e.stranger[0] for e in examples])
     found, faces, lengths, off = [], [], [], []
@@ -159,7 +195,7 @@ def train(examples: list[Example]) -> tuple[Lift, Array, Array]:
             read = np.stack([half.read(x).reshape(len(x), -1) for x in e.features])
             off.append((read - e.directions)[:, e.good].reshape(-1, len(BONES), 3))
     told = {"face": face, **train_lengths(np.array(found), np.array(faces), np.array(lengths)), **train_network(examples)}
-    whole = Lift(**{name: values.astype(np.float32) for name, values in told.items()})
+    whole = Lift(**blank | {name: values.astype(np.float32) for name, values in told.items()})
     return whole, np.sqrt(np.square(np.concatenate(off)).mean(0)), np.sqrt(np.diag(whole.length_covariance))
 
 
@@ -173,18 +209,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train directions and lengths of bones.")
     parser.add_argument("--people", type=int, help="people of each draw (none: all)")
     parser.add_argument("--kept", type=Path, help="folder that keeps what the detector found, for the next call")
+    parser.add_argument("--arms", type=Path, metavar="FILE", help="learn what wrists tell alone; the rest is this file's")
     parser.add_argument("--out", type=Path, default=OUT, help="file to write")
     options = parser.parse_args()
     body = embedded_body()
-    draws = [replace(d, people=min(d.people, options.people or d.people)) for d in DRAWS]
-    everyone = ((draw, person) for draw in draws for person in strangers(draw, options.kept))
-    examples = [Example.of(body, person) for _, person in track(everyone, total=sum(d.people for d in draws))]
-    lift, directions, lengths = train(examples)
+
+    def drawn(draws: tuple[Draw, ...]) -> Iterator[Stranger]:
+        few = [replace(d, people=min(d.people, options.people or d.people)) for d in draws]
+        everyone = (person for draw in few for person in strangers(draw, options.kept))
+        return iter(track(everyone, total=sum(d.people for d in few)))
+
+    if options.arms is None:
+        examples = [Example.of(body, person) for person in drawn(DRAWS)]
+        lift, directions, lengths = train(examples)
+        print(f"learned from {len(examples)} people; in people not learned from, off by")
+        for (a, b), (x, y, z) in zip(BONES, directions, strict=True):
+            print(f"  {a} → {b}: {x:.3f}, {y:.3f}, {z:.3f} of the bone along x, y, z")
+        for (a, b), share in zip(LENGTHS, lengths, strict=True):
+            print(f"  length {a} - {b}: {share:.1%}")
+    else:
+        lift = Lift.load(options.arms)
+    people = [(found, log_lengths(body, params.betas[0].double())[0].numpy()) for found, params, _ in drawn(REACH_DRAWS)]
+    lift = train_reach(lift, people)
     save(options.out, lift)
-    print(f"{options.out}: learned from {len(examples)} people; in people not learned from, off by")
-    for (a, b), (x, y, z) in zip(BONES, directions, strict=True):
-        print(f"  {a} → {b}: {x:.3f}, {y:.3f}, {z:.3f} of the bone along x, y, z")
-    for (a, b), share in zip(LENGTHS, lengths, strict=True):
+    print(f"{options.out}: wrists of {len(people)} further people; in people not learned from, off by")
+    for (a, b), share in zip(LENGTHS, np.sqrt(np.diag(lift.arm_covariance)), strict=True):
         print(f"  length {a} - {b}: {share:.1%}")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.fit_arms import USUAL, upper_arm
 from model.fit_features import FACE_SHAPE, clip_features, face_shape, proportions
 from model.fit_layout import LEGS, LIFTED, lifted, observe
 from model.fit_lift import BONES, Lift
@@ -130,6 +131,45 @@ def test_impossible_proportions_give_lengths_that_people_have(lift):
     assert (np.abs(lengths - lift.length_bias) < 15 * np.sqrt(np.diag(covariance))).all()
 
 
+def waving(long: float, eyes: float = 20.0) -> tuple[Found, np.ndarray]:
+    """Arms that swing, seen from far away, with upper arms `long` times the usual; and their bones' directions [T, S, D, 3]."""
+    rng = np.random.default_rng(9)
+    found, turns = drawn(9), rng.normal(size=(FRAMES, 2, len(BONES), 3)) * [1, 1, 0.3]
+    directions = turns / np.linalg.norm(turns, axis=-1, keepdims=True)
+    directions[:, :, 4] = [1, 0, 0]
+    size = np.array([10_000, 10_000])  # of a picture in which the eyes are so close together that depth makes no difference
+    wrists = directions[:, :, :2] * (USUAL * [long, 1])[:, None] * eyes
+    pose = np.full((FRAMES, 33, 3), 5000.0)
+    pose[:, 15:17] += wrists.sum(2) * [1, -1, 1]
+    pose[:, 13:15] = rng.uniform(1, 9999, (FRAMES, 2, 3))  # elbows do not count
+    face = np.zeros((FRAMES, 478, 3))
+    face[:, 468, 0] = eyes
+    nowhere = np.full((FRAMES, 21, 3), np.nan)
+    return replace(found, pose=pose, face=face, left_hand=nowhere, right_hand=nowhere, size=size), directions
+
+
+@pytest.mark.parametrize("long", [0.8, 1.0, 1.25])
+def test_wrists_tell_how_long_the_upper_arm_is_wherever_the_elbows_are(long):
+    assert upper_arm(*waving(long)) == pytest.approx(np.log(long * USUAL[0]), abs=0.02)
+
+
+def test_arms_that_are_not_seen_say_nothing_and_leave_the_lengths_as_they_were(lift):
+    found, directions = waving(1.0)
+    found.visibility[:, 15:17] = 0.1
+    assert np.isnan(upper_arm(found, directions))
+    hidden = drawn(10)
+    hidden.visibility[:, 15:17] = 0.1
+    own, lengths, covariance = lift(hidden)
+    assert np.allclose(lengths, lift.lengths(proportions(hidden, own), face_shape(hidden, lift.face)))
+    assert covariance is lift.length_covariance
+
+
+def test_longer_reach_makes_longer_arms(lift):
+    assert lift.arm[0] > 0.02
+    assert lift.arm[1] > 0.02
+    assert (np.diag(lift.arm_covariance)[:2] < 0.95 * np.diag(lift.length_covariance)[:2]).all()
+
+
 def test_a_bone_that_points_at_the_camera_says_nothing_of_its_length():
     found = drawn(4)
     across = np.zeros((FRAMES, 2, len(BONES), 3))
@@ -151,6 +191,9 @@ def test_lengths_that_are_told_are_found_and_others_stay_likely(body):
     lengths = log_lengths(body, wanted)[0]
     prior = shape_prior(body, lengths.numpy(), 1e-4 * np.eye(len(lengths)))
     assert torch.allclose(log_lengths(body, prior.mean.double())[0], lengths, atol=0.03)
+    unsure = shape_prior(body, lengths.numpy(), 1e-2 * np.eye(len(lengths)))
+    assert torch.allclose(unsure.mean, prior.mean, atol=1e-5)  # a best guess is not drawn to the mean once more
+    assert (torch.linalg.eigvalsh(prior.precision) - torch.linalg.eigvalsh(unsure.precision)).min() > -1e-3
     assert shape_prior(body).mean.abs().max() == 0
 
 
