@@ -8,9 +8,11 @@ the person's box (bounding box + 10 %) at 256²; controls stand beside them.
 from __future__ import annotations
 
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,7 @@ from samples.builders.stances import random_stance
 
 SIDE, TURN = 256, 50.0  # pixels; degrees from the front within which the input picture is taken
 SEED = 77_000_000  # of the first person; corpora draw theirs elsewhere
+SHEET = 16  # people on the sheet
 BODY = 22  # joints of SMPL-X's body, which the pose figures are of
 WEIGHTS = PROJECT / "samples" / "weights" / "stage1.safetensors"
 FIGURES = {  # name → unit, bar
@@ -151,22 +154,35 @@ def _one_colour(subject: Subject) -> np.ndarray:
     return alpha[1:4] * mean + 1 - alpha[1:4]
 
 
+def measure_all(weights: Path, people: np.ndarray) -> tuple[list[dict[str, float]], list[np.ndarray]]:
+    """Figures of people by number, and the first ones' rows of the sheet."""
+    network = load_stage1(Config(), weights)
+    figures: list[dict[str, float]] = []
+    sheet: list[np.ndarray] = []
+    other: GaussianCloud | None = None
+    for index in track(people.tolist(), "people", transient=True):
+        row, other, pictures = measure(network, draw_subject(SEED + index), other)
+        figures.append(row)
+        sheet += [pictures] if len(sheet) < SHEET else []
+    return figures, sheet
+
+
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--people", type=int, default=100, help="how many unseen people (default: 100)")
+    parser.add_argument("--processes", type=int, default=1, help="that share the people; their seconds are then longer (default: 1)")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="stage 1's safetensors (default: the shipped ones)")
     parser.add_argument("--sheet", type=Path, default=Path("stage1_people.png"), help="input; truth and ours of 3 views, a new pose")
     options = parser.parse_args()
     start = time.perf_counter()
-    network = load_stage1(Config(), options.weights)
-    rows: list[dict[str, float]] = []
-    sheet: list[np.ndarray] = []
-    other: GaussianCloud | None = None
-    for index in track(range(options.people), "people", transient=True):
-        figures, other, row = measure(network, draw_subject(SEED + index), other)
-        rows.append(figures)
-        sheet += [row] if index < 16 else []
-    Image.fromarray((np.concatenate(sheet, 0).clip(0, 1) * 255).astype(np.uint8)).save(options.sheet)
+    people = np.array_split(np.arange(options.people), options.processes)
+    if options.processes == 1:
+        shares = [measure_all(options.weights, people[0])]
+    else:
+        with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+            shares = list(pool.map(measure_all, [options.weights] * len(people), people))
+    rows, sheet = ([x for share in shares for x in share[k]] for k in (0, 1))
+    Image.fromarray((np.concatenate(sheet[:SHEET], 0).clip(0, 1) * 255).astype(np.uint8)).save(options.sheet)
     means = {name: float(np.mean([row[name] for row in rows if name in row])) for name in FIGURES if any(name in row for row in rows)}
     figures_out = [Figure(name, value, *FIGURES[name]) for name, value in means.items()]
     about = read_about(options.weights)

@@ -25,15 +25,15 @@ from model.stage1 import FEATURES, PICTURE, Encoding, Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
 from model.visibility import FILL_CELLS
 
-STEPS, BODY_STEPS = 24, 20  # of Adam, which takes its largest step at the fourth and ends at a tenth of it
+STEPS, BODY_STEPS = 16, 16  # of Adam, which takes its largest step at the fourth and ends at a tenth of it
 BETAS = (0.9, 0.95)
-RATE, TURN_RATE, SHAPE_RATE, PLACE_RATE = 0.1, 0.01, 0.03, 0.005  # of features, radians, betas, metres
+RATE, TURN_RATE, SHAPE_RATE, PLACE_RATE = 0.1, 0.015, 0.03, 0.008  # of features, radians, betas, metres
 NEIGHBOURS = 8
 OWN = 0.3  # what an anchor changes by itself, of what it changes with its cell
 LEVEL = 2  # of `FILL_CELLS`: how large the cells are
 COLOR = 0.1  # of the picture's colours, which are 0..1, against features
 SSIM, MASK, MOVED = 0.2, 0.5, 0.03  # weights beside L1; moves of Gaussians are counted in centimetres
-BODY, TURNED, SHAPED, PLACED = 0.02, 0.15, 0.5, (0.03, 0.03, 0.3)  # weight of the body's changes; radians, betas, metres that count as one
+BODY, TURNED, SHAPED, PLACED = 0.01, 0.15, 0.5, (0.03, 0.03, 0.3)  # weight of the body's changes; radians, betas, metres that count as one
 
 
 def pictured_avatar(
@@ -81,13 +81,14 @@ def fitted_to_picture(
         before = network.gaussians(features).means
     gain = features.new_ones(FEATURES + PICTURE)
     gain[FEATURES:] = features.new_tensor([COLOR] * 3 + [0.0])  # how well an anchor is seen does not change
-    near, cell = _neighbours(network.anchors, NEIGHBOURS), network.color_fill.cells[LEVEL]
+    near, cell = _neighbours(network.anchors), network.color_fill.cells[LEVEL]
     own = torch.zeros_like(features, requires_grad=True)
     shared = features.new_zeros(len(picture), FILL_CELLS[LEVEL] ** 2, FEATURES + PICTURE).requires_grad_()
     body = BodyChange(encoding.params)
 
     def change() -> Tensor:  # [B, N, F]
-        return gain * (OWN * 0.5 * (own + own[:, near].mean(2)) + shared[:, cell])
+        around = own.index_select(1, near).unflatten(1, (-1, NEIGHBOURS)).mean(2)
+        return gain * (0.5 * OWN * (own + around) + shared.index_select(1, cell))
 
     def loss() -> Tensor:
         cloud = network.gaussians(features + change())
@@ -152,6 +153,6 @@ def _descend(loss: Callable[[], Tensor], groups: dict[float, list[Tensor]], step
 
 
 @lru_cache(maxsize=2)
-def _neighbours(anchors: Anchors, count: int) -> Tensor:  # [N, count + 1] an anchor and those nearest to it on the template
+def _neighbours(anchors: Anchors) -> Tensor:  # [N · NEIGHBOURS] the anchors nearest to each on the template
     places = anchors.points.rest.detach().cpu().numpy()
-    return torch.from_numpy(cKDTree(places).query(places, count + 1)[1]).to(anchors.home.device)
+    return torch.from_numpy(cKDTree(places).query(places, NEIGHBOURS + 1)[1][:, 1:].flatten()).to(anchors.home.device)
