@@ -202,6 +202,7 @@ class TrainConfig(Section):
 
 
 class Stage2TrainConfig(TrainConfig):
+    amplitudes: Literal["weights", "data"] = Field("weights", description="how far each channel of motion moves when training begins with start_from: as in those weights, or as in the data, channel by channel, before the first step (fits move hands and eyes less than people do)")
     windows: int = Field(8, description="windows of motion without pictures learned beside each sample with pictures", ge=1)
     draws: int = Field(4, description="draws of noise that each chunk of a window is learned from", ge=1)
     own_share: float = Field(0.25, description="share of steps in which half of the windows go on from what the network draws itself", ge=0, le=1)

@@ -247,6 +247,12 @@ class Generator(nn.Module):
     # --- constants
 
     @torch.no_grad()
+    def amplify(self, gain: Tensor) -> None:
+        """Let each channel move `gain` [C] times as far: the network hears and draws the same numbers of other units."""
+        self.space.scale.mul_(gain)
+        self.surprises.amplify(gain)
+
+    @torch.no_grad()
     def fit(self, clips: list[tuple[Tensor, Tensor]]) -> None:
         """Surprises and the sound's scale of clips' flow channels [T, C] and audio [T, A]; `space` is fitted before."""
         sound = torch.cat([a for _, a in clips]).float()
