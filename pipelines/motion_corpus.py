@@ -27,7 +27,7 @@ AT_REST = 0.5  # share whose reference has its face at rest, as when a talk is b
 FITTED = 100  # clips that constants are fitted to, at most
 NOISY, QUIETEST, LOUDEST = 0.5, -4.0, -1.5  # share of windows with another's sound mixed in; how loud, in natural log
 TRACT, TILT, HIGHER = 0.08, 1.5, 0.25  # another voice: bands stretched, high ones louder by (natural log of power), octaves; at most
-GAINS = (0.2, 2.0)  # of channels that are adapted to data
+GAINS = (0.05, 5.0)  # of channels that are adapted to data
 CHANCES = 7  # numbers that decide on noise, voice and the reference's face
 
 

@@ -13,7 +13,7 @@ from model.flow_pasts import follow, partly_own
 from model.geometry import geodesic_angle
 from model.lips import LipOpening
 from model.motion import MOTION, ROOT_LIMIT, TRANSLATION_LIMIT, motion_vector, params_from_motion
-from model.motion_space import FACE_START, HAND, MotionSpace
+from model.motion_space import BODY, FACE_START, HAND, MotionSpace
 from model.motion_spline import CHUNK, NEW, PAST, SEED, SPAN, TAIL, Surprises, chunked, knot_matrix, spline_matrix
 from model.stage1 import Stage1
 from model.stage2 import Stage2, at_rest, audio_window
@@ -316,6 +316,18 @@ def test_training_reads_all_chunks_at_once_as_generation_does_one_by_one(moving,
 
 
 # talks
+
+
+def test_a_reference_that_a_picture_misread_by_far_is_described_as_one_at_the_bound(moving, reference):
+    generator = moving.generator
+    still = generator.space.still(reference.params[:1])
+    off = torch.zeros_like(still.channels)
+    channel = int(generator.space.scale[BODY].argmin()) + BODY.start  # what people hardly move
+    off[:, channel] = 30 * generator.space.scale[channel].clamp(min=0.005)
+    far, further = (generator.describe(replace(still, channels=still.channels + k * off), None) for k in (1, 5))
+    torch.testing.assert_close(far, further)
+    near = generator.describe(replace(still, channels=still.channels * 0), None)
+    assert (far - near).abs().max() > 1e-3
 
 
 def test_guidance_and_temperature_are_told_for_body_hands_and_face(moving, monkeypatch):
