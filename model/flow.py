@@ -236,11 +236,10 @@ class Generator(nn.Module):
         x = torch.stack([torch.randn(size, generator=g) for g in noise]).to(context.device) * heat
 
         def speed(x: Tensor, time: float) -> Tensor:
-            both = torch.cat([x, x]) if self.guided else x
-            out = self.flow(both, both.new_full((len(both), 1), time), context).float()
-            if not self.guided:
-                return out
-            told, silent = out.chunk(2)
+            if not self.guided or time >= self.config.guided_until:
+                return self.flow(x, x.new_full((len(x), 1), time), context[: len(x)]).float()
+            both = torch.cat([x, x])
+            told, silent = self.flow(both, both.new_full((len(both), 1), time), context).float().chunk(2)
             return torch.lerp(silent, told, guidance)
 
         for step in range(steps):
