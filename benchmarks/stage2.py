@@ -177,6 +177,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--guidance", type=float, nargs=3, metavar=("BODY", "HANDS", "FACE"), help="instead of the weights'")
     parser.add_argument("--temperature", type=float, nargs=3, metavar=("BODY", "HANDS", "FACE"), help="instead of the weights'")
+    parser.add_argument("--guided-until", type=float, help="instead of the weights'")
     parser.add_argument("--steps", type=int, help="of the flow, instead of the weights'")
     parser.add_argument("--speed-only", action="store_true", help="no scores: frames a second, first frame, memory, cost against length")
     options = parser.parse_args()
@@ -192,7 +193,7 @@ def main() -> None:
         list_clips(config, options.list, clips)
         return
     stage2 = load_stage2(config, options.weights or Store(config), options.device)
-    given = {"guidance": options.guidance, "temperature": options.temperature, "flow_steps": options.steps}
+    given = {n: getattr(options, n) for n in ("guidance", "temperature", "guided_until")} | {"flow_steps": options.steps}
     stage2.generator.config = stage2.config.model_copy(update={n: v for n, v in given.items() if v is not None})
     body = embedded_body()
     others = draw_clips(config, REFERENCES, first=REFERENCE_SPEAKER, oracle=False)

@@ -31,7 +31,7 @@ from pipelines.steps_stage1 import in_camera
 from pipelines.stream import Avatar
 
 PIECE = SAMPLE_RATE // 25  # samples of a stream's pieces
-SHORT, LONG = 8.0, 64.0  # seconds of speech whose cost a second is compared
+SHORT, LONG = 16.0, 64.0  # seconds of speech whose cost a second is compared; what is kept in mind is full after 4
 HEIGHT = 1.7  # metres that fill the picture
 SEEN, STYLES = 20, 300  # fits of codes and speakers that a made-up baseline knows of
 
@@ -126,7 +126,8 @@ def speeds(
     found.append(Figure("first_frame_ms", round(sorted(waits)[2], 1), "ms", "<= 150" if device.type == "cuda" else None))
     found.append(_memory(device))
     found += _two_stage_speed(config, stage2, avatar, baseline, sound, frames, size)
-    costs = {length: _cost(avatar, length) for length in (short, long)}
+    before, whole, after = (_cost(avatar, length) for length in (short, long, short))  # clocks and caches change meanwhile
+    costs = {short: (before + after) / 2, long: whole}
     found += [Figure(f"motion_ms_per_second_{length:.0f}", round(cost, 2), "ms/s") for length, cost in costs.items()]
     found.append(Figure(f"cost_per_second_{long:.0f}_over_{short:.0f}", round(costs[long] / costs[short], 3), "", "<= 1.1"))
     found.append(dataclasses.replace(_memory(device), name=f"peak_memory_after_{long:.0f}_s"))

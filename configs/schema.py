@@ -151,6 +151,7 @@ class Stage2Config(Section):
     mouth: tuple[int, ...] = Field((1, 2, 3, 4, 5), description="expression coefficients that speech moves: regressed from the sound with the jaw; the others are drawn")
     flow_steps: int = Field(6, description="steps from noise to a chunk", ge=1)
     guidance: Parts = Field((1.25, 1.25, 1.25), description="how much the sound counts in drawing a chunk: root and body, hands, face; 1: as in training; one number for all")
+    guided_until: float = Field(1.0, description="share of the way from noise to a chunk along which guidance counts; after it the way is as in training", ge=0, le=1)
     temperature: Parts = Field((1.0, 1.0, 1.0), description="standard deviations of the noise that a chunk is drawn from: root and body, hands, face; one number for all")
     dropout: float = Field(0.1, description="share of what a chunk's token says that is hidden in training", ge=0, lt=1)
     appearance_tokens: int = Field(8, description="coefficients per frame of the identity triplane's change")
@@ -202,6 +203,7 @@ class TrainConfig(Section):
 
 
 class Stage2TrainConfig(TrainConfig):
+    amplitudes: Literal["weights", "data"] = Field("weights", description="how far each channel of motion moves when training begins with start_from: as in those weights, or as in the data, channel by channel, before the first step (fits move hands and eyes less than people do)")
     windows: int = Field(8, description="windows of motion without pictures learned beside each sample with pictures", ge=1)
     draws: int = Field(4, description="draws of noise that each chunk of a window is learned from", ge=1)
     own_share: float = Field(0.25, description="share of steps in which half of the windows go on from what the network draws itself", ge=0, le=1)

@@ -10,6 +10,8 @@ Axes: B batch, T frames, K chunks, A audio features, w width, C flow channels, M
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,7 +22,7 @@ from model.flow_pasts import follow, off_by, partly_own
 from model.flow_types import Chunk, Drawn, State, Windows
 from model.geometry import full_precision
 from model.layers import RMSNorm
-from model.motion_space import BODY, FACE_START, HAND, MotionSpace, Still
+from model.motion_space import BODY, FACE_START, HAND, ROOT, MotionSpace, Still
 from model.motion_spline import CHUNK, NEW, PAST, SEED, SPAN, TAIL, Surprises, chunked, knot_matrix
 
 SMALL = 0.005  # radians or metres; channels that vary less count for little
@@ -32,6 +34,8 @@ EXPRESSIVE = 3.0  # weight of eyes, lids and brows, which are few and rarely mov
 SHAPELY = 1.5  # weight of the hands' shapes, whose bursts are drawn too small the longest
 SWEEPING = 3.0  # added weight of the axis along which the upper body moves most, and of others by how much they move: strokes
 ARRIVAL = ((0.9, 1.0, 1.0, 1.0), (0.05, 0.2, 0.45, 0.7))  # how far knots are brought to the end pose: the last chunk's, the one before
+TOLD = 3.0  # standard deviations that a reference is described by at most: pictures misread what people hardly move by many
+MISREAD = 0.06  # radians: how far off the descriptions of half of the references are in training, as a body found in a picture is
 FURTHEST = 8.0  # standard deviations from the reference beyond which the network does not see
 SHARPNESS = 4.0  # weight of the mouth's moves from frame to frame, which are small numbers but close lips
 
@@ -92,7 +96,7 @@ class Generator(nn.Module):
         past, new = chunked(knots[:, 3 : 3 + PAST + NEW * (self.config.window // CHUNK)])
         heard = self.hear(audio)
         told = torch.where((rand(batch, 1, 1) < AUDIO_DROPPED), self.silent.to(heard.dtype), heard)
-        described = self.describe(windows.still, windows.style, rand(batch, 1) >= STYLE_DROPPED)
+        described = self.describe(self._misread(windows.still), windows.style, rand(batch, 1) >= STYLE_DROPPED)
         # an end pose for some: where a chunk of theirs ends
         chunks = torch.arange(new.shape[1], device=audio.device)
         last = (rand(batch) * new.shape[1]).long()
@@ -144,11 +148,19 @@ class Generator(nn.Module):
 
     def describe(self, still: Still, style: Tensor | None, shown: Tensor | None = None) -> Tensor:  # [B, w]
         scale, mouth = self.space.scale, self.space.mouth_scale
-        channels, lips = still.channels / scale.clamp(min=SMALL), still.mouth / mouth.clamp(min=SMALL)
+        channels, lips = (
+            (x / most.clamp(min=SMALL)).clamp(-TOLD, TOLD) for x, most in ((still.channels, scale), (still.mouth, mouth))
+        )
         seen = torch.cat([channels, torch.tanh(channels), lips, torch.tanh(lips)], -1)
         out = self.reference_in(seen.to(self.reference_in.weight.dtype))
         own = self.no_style.expand_as(out) if style is None else self.style_in(style.to(out.dtype))
         return out + (own if shown is None else torch.where(shown, own, self.no_style.to(own.dtype)))
+
+    def _misread(self, still: Still) -> Still:
+        """Half of the references as if found in a picture."""
+        noise = MISREAD * torch.randn_like(still.channels) * (torch.rand_like(still.channels[:, :1]) < 0.5)
+        noise[:, :ROOT] = 0
+        return replace(still, channels=still.channels + noise)
 
     def speak(self, heard: Tensor, described: Tensor, still: Still) -> Tensor:
         """[B, T, w], [B, w] → residuals of the mouth to the reference's [B, T, M]."""
@@ -224,11 +236,10 @@ class Generator(nn.Module):
         x = torch.stack([torch.randn(size, generator=g) for g in noise]).to(context.device) * heat
 
         def speed(x: Tensor, time: float) -> Tensor:
-            both = torch.cat([x, x]) if self.guided else x
-            out = self.flow(both, both.new_full((len(both), 1), time), context).float()
-            if not self.guided:
-                return out
-            told, silent = out.chunk(2)
+            if not self.guided or time >= self.config.guided_until:
+                return self.flow(x, x.new_full((len(x), 1), time), context[: len(x)]).float()
+            both = torch.cat([x, x])
+            told, silent = self.flow(both, both.new_full((len(both), 1), time), context).float().chunk(2)
             return torch.lerp(silent, told, guidance)
 
         for step in range(steps):
@@ -245,6 +256,12 @@ class Generator(nn.Module):
         return self.heat.new_tensor(values).repeat_interleave(counts, output_size=self.space.channels).repeat(NEW)
 
     # --- constants
+
+    @torch.no_grad()
+    def amplify(self, gain: Tensor) -> None:
+        """Let each channel move `gain` [C] times as far: the network hears and draws the same numbers of other units."""
+        self.space.scale.mul_(gain)
+        self.surprises.amplify(gain)
 
     @torch.no_grad()
     def fit(self, clips: list[tuple[Tensor, Tensor]]) -> None:

@@ -88,6 +88,13 @@ class Surprises(nn.Module):
             return self.to_frames @ knots
 
     @torch.no_grad()
+    def amplify(self, gain: Tensor) -> None:  # [C]
+        """Every surprise moves its channel `gain` times as far."""
+        self.spread.mul_(gain[:, None, None])
+        self.inverse.div_(gain[:, None, None])
+        self.reach.mul_(gain)
+
+    @torch.no_grad()
     def fit(self, knots: Tensor) -> None:
         """Of windows of knots [W, N ≥ PAST + NEW, C], each less the mean of its clip."""
         pieces = knots.double().unfold(1, PAST + NEW, 1).permute(2, 0, 1, 3).flatten(1, 2)  # [C, pieces, PAST + NEW]

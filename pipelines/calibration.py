@@ -3,7 +3,7 @@
 A flow learned in finite time draws some channels too narrow and others too wide, the more so as a channel's motion adds up over
 chunks. Talks are generated for the held-out speech of the motion shards (never for a benchmark's speakers), and each channel's
 noise is warmed or cooled until its motion is spread over the talks as the truth's; blinks and brows, which are events and no
-spreads, are left. Writes the weights with those `heat`s.
+spreads, are left. Writes the weights with those `heat`s, and with the guidance and temperature they are for where those are given.
 Axes: B talks, T frames, C channels.
 """
 
@@ -70,15 +70,25 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the file to write")
     parser.add_argument("--config", type=Path, required=True, help="configuration whose workspace holds the motion shards")
     parser.add_argument("--talks", type=int, default=TALKS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="0: heats stay as they are")
+    for name in ("guidance", "temperature"):
+        parser.add_argument(f"--{name}", type=float, nargs=3, metavar=("BODY", "HANDS", "FACE"), help="instead of the weights'")
+    parser.add_argument("--guided-until", type=float, help="instead of the weights'")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     try:
         config = load_config(options.config)
         stage2 = load_stage2(config, options.weights, options.device)
+        named = {n: getattr(options, n) for n in ("guidance", "temperature", "guided_until")}
+        given = {n: tuple(v) if isinstance(v, list) else v for n, v in named.items() if v is not None}
+        stage2.generator.config = stage2.config.model_copy(update=given)
         clips = held_out_clips(config, Store(config), options.talks)
-        left = calibrate(stage2.generator, stage2.stage1.body, clips)
+        left = calibrate(stage2.generator, stage2.stage1.body, clips, options.rounds)
         state = safetensors.torch.load_file(options.weights) | {"generator.heat": stage2.generator.heat.cpu()}
-        about = read_about(options.weights) | {"calibrated_on": [c.id for c in clips]}
+        about = read_about(options.weights)
+        about["config"]["stage2"] |= given
+        if options.rounds:
+            about["calibrated_on"] = [c.id for c in clips]
         with writing(options.out) as temporary:
             safetensors.torch.save_file(state, temporary, metadata={"about": json.dumps(about, sort_keys=True)})
     except ValueError as error:

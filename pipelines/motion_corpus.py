@@ -27,6 +27,7 @@ AT_REST = 0.5  # share whose reference has its face at rest, as when a talk is b
 FITTED = 100  # clips that constants are fitted to, at most
 NOISY, QUIETEST, LOUDEST = 0.5, -4.0, -1.5  # share of windows with another's sound mixed in; how loud, in natural log
 TRACT, TILT, HIGHER = 0.08, 1.5, 0.25  # another voice: bands stretched, high ones louder by (natural log of power), octaves; at most
+GAINS = (0.05, 5.0)  # of channels that are adapted to data
 CHANCES = 7  # numbers that decide on noise, voice and the reference's face
 
 
@@ -160,3 +161,15 @@ def fit_generator(generator: Generator, clips: list[MotionClip]) -> None:
     some = clips[:: -(-len(clips) // FITTED)]
     generator.space.fit([c.params for c in some])
     generator.fit([(generator.space.encode(c.params)[0], c.features) for c in some])
+
+
+def adapt_generator(generator: Generator, clips: list[MotionClip]) -> Tensor:
+    """Let each channel move as far as in the clips, their uncertain frames counting less; returns the gains [C]."""
+    space, power, weight = generator.space, torch.zeros_like(generator.space.scale), torch.zeros(())
+    for clip in clips:
+        channels, sure = space.encode(clip.params.to(power.device))[0], clip.confidence.to(power.device)[:, None]
+        centred = channels - (sure * channels).sum(0) / sure.sum().clamp(min=1e-6)
+        power, weight = power + (sure * centred.square()).sum(0), weight.to(power.device) + sure.sum()
+    gain = ((power / weight).sqrt() / space.scale).clamp(*GAINS)
+    generator.amplify(gain)
+    return gain

@@ -25,7 +25,7 @@ from model.geometry import full_precision
 from model.lips import LipOpening
 from model.losses import joint_errors, token_errors, velocity_errors
 from model.metrics_talk import jitter, series_correlation
-from model.motion_space import ROOT, Still
+from model.motion_space import FACE_START, HAND, ROOT, Still
 from model.motion_spline import SEED, TAIL
 from model.rasterize import Render, rasterize
 from model.stage1 import Encoding, Stage1
@@ -35,7 +35,7 @@ from model.types import Camera, SmplxParams
 from pipelines.body import body_hash, face_embedding
 from pipelines.checkpoints import load_stage1
 from pipelines.datasets import VALIDATION_STEP, Draw, TalkWindows, WindowBatch, WindowShape
-from pipelines.motion_corpus import DrawnWindows, MotionCorpus, MotionWindows, fit_generator
+from pipelines.motion_corpus import DrawnWindows, MotionCorpus, MotionWindows, adapt_generator, fit_generator
 from pipelines.motion_shards import MotionClip, motion_clips
 from pipelines.people import People
 from pipelines.steps_stage1 import in_camera, joints_of, picture_losses
@@ -43,6 +43,7 @@ from pipelines.store import Store
 from pipelines.tasks import Task, picture_rows, weighted
 
 OWN_RAMP = 0.2  # share of training in which the share of steps with own draws grows to what is asked for
+PARTS = {"body": slice(0, HAND.start), "hands": HAND, "face": slice(FACE_START, None)}  # flow channels
 LIPS = [0, 17]  # mediapipe's mid upper and mid lower lip
 VALIDATION_SAMPLES, VALIDATION_WINDOWS, VALIDATION_CLIPS, VALIDATION_FRAMES = 3, 64, 8, 250
 
@@ -90,6 +91,12 @@ class Stage2Task(Task):
         side = max(stage1.config.image.image_size, settings.render_size)
         seen = ("train", "test") if settings.motion_steps < settings.steps else ()
         return cls(config, stage1, clips, held_out, {s: People(store.shard_source("talks"), s, side) for s in seen})
+
+    def begin(self) -> None:
+        if self.settings.start_from is not None and self.settings.amplitudes == "data":
+            gain = adapt_generator(self.network.generator, self.clips)
+            told = ", ".join(f"{name} {gain[part].median():.2f}" for name, part in PARTS.items())
+            print(f"stage 2: channels move as in the data, by (median) {told}", flush=True)
 
     def about(self) -> dict[str, Any]:
         return {"audio_dim": self.network.audio_dim}

@@ -23,6 +23,9 @@ class Task(nn.Module):
     network: nn.Module
     backend: str  # of the rasteriser, as configured
 
+    def begin(self) -> None:
+        """Called once the network has the weights that training begins with, before any batch."""
+
     @abstractmethod
     def batches(self, draw: Draw) -> Iterable[Any]:
         """Batches for steps `draw.start` … `draw.end`, the same whenever the run is begun."""

@@ -78,6 +78,7 @@ def train(config: Config, store: Store, stage: Stage, say: Callable[[str], None]
     torch.manual_seed(config.seed)
     task = make_task(stage, config, store).to(device)
     begin_with(config, stage, task.network)
+    task.begin()
     engine = _engine(task, settings, device)
     states = store.checkpoint(stage) / "deepspeed" / run_id(config, store, stage)
     average = WeightAverage(task.network, settings.average)

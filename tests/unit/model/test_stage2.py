@@ -13,7 +13,7 @@ from model.flow_pasts import follow, partly_own
 from model.geometry import geodesic_angle
 from model.lips import LipOpening
 from model.motion import MOTION, ROOT_LIMIT, TRANSLATION_LIMIT, motion_vector, params_from_motion
-from model.motion_space import MotionSpace
+from model.motion_space import BODY, FACE_START, HAND, MotionSpace
 from model.motion_spline import CHUNK, NEW, PAST, SEED, SPAN, TAIL, Surprises, chunked, knot_matrix, spline_matrix
 from model.stage1 import Stage1
 from model.stage2 import Stage2, at_rest, audio_window
@@ -316,6 +316,39 @@ def test_training_reads_all_chunks_at_once_as_generation_does_one_by_one(moving,
 
 
 # talks
+
+
+def test_a_reference_that_a_picture_misread_by_far_is_described_as_one_at_the_bound(moving, reference):
+    generator = moving.generator
+    still = generator.space.still(reference.params[:1])
+    off = torch.zeros_like(still.channels)
+    channel = int(generator.space.scale[BODY].argmin()) + BODY.start  # what people hardly move
+    off[:, channel] = 30 * generator.space.scale[channel].clamp(min=0.005)
+    far, further = (generator.describe(replace(still, channels=still.channels + k * off), None) for k in (1, 5))
+    torch.testing.assert_close(far, further)
+    near = generator.describe(replace(still, channels=still.channels * 0), None)
+    assert (far - near).abs().max() > 1e-3
+
+
+def test_guidance_and_temperature_are_told_for_body_hands_and_face(moving, monkeypatch):
+    generator, width = copy.deepcopy(moving.generator), moving.generator.config.width
+    torch.nn.init.normal_(generator.flow.blocks[0]["turn"].weight)
+    told, silent = torch.randn(2, 1, width)
+
+    def draw(**settings):
+        monkeypatch.setattr(generator, "config", CONFIG.model_copy(update={"flow_steps": 1, **settings}))
+        with torch.no_grad():
+            context = torch.cat([told, silent]) if generator.guided else told
+            return generator._draw(context, [torch.Generator().manual_seed(3)])[0].unflatten(0, (NEW, -1))
+
+    plain, hands = draw(guidance=(1, 1, 1)), draw(guidance=(1, 2, 1))
+    torch.testing.assert_close(hands[:, : HAND.start], plain[:, : HAND.start])
+    torch.testing.assert_close(hands[:, FACE_START:], plain[:, FACE_START:])
+    assert (hands[:, HAND] - plain[:, HAND]).abs().max() > 1e-3
+    calm = draw(guidance=(1, 1, 1), temperature=(1, 1, 0))
+    assert calm[:, FACE_START:].abs().max() < plain[:, FACE_START:].abs().max()
+    assert Stage2Config(guidance=1.5).guidance == (1.5, 1.5, 1.5)
+    assert Stage2Config(guidance=[2, 1, 1]).guidance == (2, 1, 1)
 
 
 @pytest.mark.parametrize("length", [1, 3, 8, 14, 15, 29, 60])

@@ -1,6 +1,7 @@
 """Motion without pictures: as shards, as a corpus in memory, and drawn afresh."""
 
 import copy
+import dataclasses
 import io
 import json
 from fractions import Fraction
@@ -11,13 +12,13 @@ import torch
 
 from configs.schema import Config, Stage2Config
 from model.flow import Generator
-from model.motion_space import FACE_START
-from model.motion_spline import SEED, TAIL
+from model.motion_space import BODY, FACE_START, HAND
+from model.motion_spline import NEW, PAST, SEED, TAIL
 from model.stage2 import face_at_rest
 from model.types import SmplxParams
 from pipelines.calibration import calibrate, held_out_clips
 from pipelines.datasets import Draw
-from pipelines.motion_corpus import MotionCorpus, MotionWindows, draw_windows, fit_generator
+from pipelines.motion_corpus import MotionCorpus, MotionWindows, adapt_generator, draw_windows, fit_generator
 from pipelines.motion_shards import STEP, MotionClip, features_npz, motion_clips, motion_npz, read_motion_clip
 from pipelines.shards import Sample, write_shards
 from pipelines.store import Store
@@ -142,6 +143,24 @@ def test_another_voice_is_brighter_higher_or_longer_and_as_loud(fitted):
     longer = corpus.windows(drawn, generator, offline_audio=True).audio
     torch.testing.assert_close(longer[..., 50], clean[..., 54], atol=1e-4, rtol=1e-4)  # 50 · 1.08
     torch.testing.assert_close(longer[..., 0], clean[..., 0], atol=1e-4, rtol=1e-4)
+
+
+def test_channels_adapt_to_how_far_the_data_move_them(fitted):
+    clips, generator, _ = fitted
+    still = lambda pose: pose.mean(0) + 0.4 * (pose - pose.mean(0))  # noqa: E731
+    damped = []
+    for c in clips:
+        hands = {n: still(getattr(c.params, n)) for n in ("left_hand_pose", "right_hand_pose")}
+        damped.append(dataclasses.replace(c, params=dataclasses.replace(c.params, **hands)))
+    for calm, wanted in ((clips, 1.0), (damped, 0.4)):
+        adapted = copy.deepcopy(generator)
+        gain = adapt_generator(adapted, calm)
+        assert gain[HAND].median() == pytest.approx(wanted, rel=0.1)
+        assert gain[BODY].median() == pytest.approx(1.0, rel=0.1)
+        past, surprise = 0.03 * torch.randn(2, PAST, len(gain)), 0.3 * torch.randn(2, NEW, len(gain))
+        drawn = generator.surprises.colour(surprise, past)
+        torch.testing.assert_close(adapted.surprises.colour(surprise, gain * past), gain * drawn, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(adapted.surprises.whiten(gain * drawn, gain * past), surprise, atol=2e-2, rtol=2e-2)
 
 
 def test_a_style_is_that_of_the_speakers_other_clips(fitted):
