@@ -117,7 +117,8 @@ def train(
         for step in progress(range(1, settings.steps + 1), "audio to motion"):
             for group in optimiser.param_groups:
                 group["lr"] = settings.learning_rate * one_cycle(done)
-            loss = network.loss(*corpus.windows(rng.random((settings.batch, 2))))
+            of_codes, of_face = network.loss(*corpus.windows(rng.random((settings.batch, 2))))
+            loss = of_codes + of_face
             losses.append(loss.detach())
             optimiser.zero_grad()
             loss.backward()
@@ -125,7 +126,8 @@ def train(
             optimiser.step()
             done = max(step / settings.steps, (time.perf_counter() - start) / seconds)
             if judge is not None and (done >= 1 or step % LOG_EVERY == 0):
-                log.info("step %d: loss %.4f, held-out %.4f", step, float(loss.detach()), judged(network, judge, config.seed))
+                codes, face = judged(network, judge, config.seed)
+                log.info("step %d: loss %.4f; held-out speakers: codes %.4f, face %.4f", step, float(loss.detach()), codes, face)
             if done >= 1:
                 break
     return network.to("cpu").eval(), torch.stack(losses).tolist()
@@ -150,16 +152,19 @@ def one_cycle(done: float) -> float:
 
 
 @torch.no_grad()
-def judged(network: AudioToMotion, corpus: Corpus, seed: int) -> float:
-    """Loss of the same windows with the same codes hidden, whenever it is asked; the manner is that of any of its speakers."""
+def judged(network: AudioToMotion, corpus: Corpus, seed: int) -> tuple[float, float]:
+    """Losses of the same windows with the same codes hidden, whenever it is asked.
+
+    Told in the manner of any of its speakers: codes come to cost more the more manners differ, the face alone tells progress.
+    """
     network.eval()
     chance = np.random.default_rng(seed).random((JUDGED, 2))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         audio, motion, style = corpus.windows(chance)
-        loss = float(network.loss(audio, motion, style % network.style.num_embeddings))
+        codes, face = network.loss(audio, motion, style % network.style.num_embeddings)
     network.train()
-    return loss
+    return float(codes), float(face)
 
 
 def learned_from(config: Config, clips: list[MotionClip], steps: int) -> dict[str, Any]:
