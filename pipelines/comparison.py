@@ -54,6 +54,7 @@ class Comparison:
     definitions: dict[str, str]
     per_clip: dict[str, dict[str, dict[str, float]]]  # row → clip → figure → value
     who: dict[str, str]  # clip → speaker
+    known: int  # clips whose true motion is known; the others are judged by their fits
     latents: dict[str, Latents]
     curves: dict[str, dict[str, dict[str, list[float]]]]  # clip → row → series
     provenance: dict[str, dict[str, Any]]  # of the stage1, stage2 and baseline results
@@ -76,7 +77,7 @@ class Comparison:
         return cls(
             {n: _ordered(row) for n, row in (first["rows"] | second["rows"]).items()},
             _ordered(first["definitions"] | second["definitions"]), first["per_clip"] | second["per_clip"],
-            first["speakers"] | second["speakers"], _latents(folders["baseline"]) | _latents(folders["stage2"]), curves,
+            first["speakers"] | second["speakers"], second["known"], _latents(folders["baseline"]) | _latents(folders["stage2"]), curves,
             {name: about["provenance"] for name, about in found.items()}, found["stage1"], str(first.get("by", "own")), learned(store),
         )  # fmt: skip
 
@@ -110,6 +111,7 @@ class Comparison:
         """All numbers of the comparison."""
         return {
             "rows": self.rows, "definitions": self.definitions, "clips": sorted(self.who), "speakers": len(set(self.who.values())),
+            "known": self.known,
             "headline": {n: asdict(i) for n, i in self.headline().items()},
             "losses": {f: {n: asdict(i) for n, i in lost.items()} for f, lost in self.losses().items()},
             "provenance": self.provenance, "two_stage_by": self.two_stage_by, "learned": self.learned, "reading": reading(self),
@@ -142,9 +144,10 @@ def reading(found: Comparison) -> list[str]:
     floor, frozen = value("oracle_draw", "fgd"), value("frozen", "fgd")
     if floor is not None and frozen is not None:
         told = "Read both systems between those two." if frozen > floor else "On so few clips it cannot tell motion from none."
+        against = "the true motion of few clips" if found.known else "bodies fitted to videos, with the fit's own noise"
         lines.append(
-            f"Fréchet distances are against bodies fitted to videos, with the fit's own noise: the oracle draw's {floor:.3g} is what true "
-            f"motion scores on these clips, a frozen pose {frozen:.3g}. {told}"
+            f"Fréchet distances are against {against}: the oracle draw's {floor:.3g} is what another true performance scores on these "
+            f"clips, a frozen pose {frozen:.3g}. {told}"
         )
     lines.append(
         "Mouths are judged by mouth_r_gain: correlation with the speech less that with somebody else's. A mouth that only follows "

@@ -43,7 +43,7 @@ def written(store: Store) -> None:
                 rows[name].latents[clip] = (truth, truth + (30 - QUALITY[name]) / 10)
         line = {"time": [0.0, 0.5, 1.0], "mouth": [1.0, 2.0, 1.0], "wrist": [0.1, 0.2, 0.1]}
         curves = {clip: dict.fromkeys(ROWS[kind], line) | {"speech": {"time": [0.0, 1.0], "loudness": [0.2, 1.0]}} for clip in CLIPS}
-        Scored(rows, CLIPS, curves).write(folder, provenance=ABOUT)
+        Scored(rows, CLIPS, curves).write(folder, known=3, provenance=ABOUT)
     figure = {"value": 20.0, "low": 19.0, "high": 21.0, "clips": 3}
     store.evaluation("stage1").mkdir(parents=True)
     about = {"rows": {"stage1": {"psnr": figure}}, "definitions": {"psnr": "dB"}, "subjects": 3, "provenance": ABOUT}
