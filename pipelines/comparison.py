@@ -81,6 +81,14 @@ class Comparison:
             {name: about["provenance"] for name, about in found.items()}, found["stage1"], str(first.get("by", "own")), learned(store),
         )  # fmt: skip
 
+    @property
+    def judged_by(self) -> str:
+        """What the truth is."""
+        if self.known == len(self.who):
+            return "the speakers' true motion"
+        fitted = "bodies fitted to the videos, which move hands and lips less than the speakers did"
+        return fitted if not self.known else f"true motion in {self.known} clips, in the others {fitted}"
+
     def gain(self, figure: str, ours: str = OURS, theirs: str = THEIRS) -> Interval | None:
         """`ours` less `theirs` on the same clips."""
         return difference(self.per_clip.get(ours, {}), self.per_clip.get(theirs, {}), self.who, figure)
@@ -144,10 +152,9 @@ def reading(found: Comparison) -> list[str]:
     floor, frozen = value("oracle_draw", "fgd"), value("frozen", "fgd")
     if floor is not None and frozen is not None:
         told = "Read both systems between those two." if frozen > floor else "On so few clips it cannot tell motion from none."
-        against = "the true motion of few clips" if found.known else "bodies fitted to videos, with the fit's own noise"
         lines.append(
-            f"Fréchet distances are against {against}: the oracle draw's {floor:.3g} is what another true performance scores on these "
-            f"clips, a frozen pose {frozen:.3g}. {told}"
+            f"Fréchet distances are against {found.judged_by}: the oracle draw's {floor:.3g} is what another true performance scores "
+            f"on these clips, a frozen pose {frozen:.3g}. {told}"
         )
     lines.append(
         "Mouths are judged by mouth_r_gain: correlation with the speech less that with somebody else's. A mouth that only follows "

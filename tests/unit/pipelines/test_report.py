@@ -111,6 +111,7 @@ def test_dagster_is_told_the_same(made):
     wanted = {"run": "stage 1 r1, stage 2 r2", "checkpoint": "stage 1 c1, stage 2 c2", "data": "d1", "commit": "abc123"}
     assert facts["lineage"]["stage2"] == wanted
     assert "| psnr | 30.5 [30, 31] |" in facts["table"]
+    assert "the truth is the speakers' true motion" in facts["table"]
     assert "| psnr_gain | 2 [2, 2] | end to end is better |" in facts["table"]
     assert facts["table"] == (made[1].comparison / "table.md").read_text()
 
