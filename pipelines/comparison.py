@@ -160,6 +160,10 @@ def reading(found: Comparison) -> list[str]:
         "Mouths are judged by mouth_r_gain: correlation with the speech less that with somebody else's. A mouth that only follows "
         "loudness can pass the truth there, since real mouths do other things too; beside it stand lag and viseme accuracy."
     )
+    truth, passing = value("ground_truth", "mouth_r_gain"), {n: value(n, "mouth_r_gain") for n in (OURS, THEIRS)}
+    for name, gain in passing.items():
+        if truth is not None and gain is not None and gain > truth:
+            lines.append(f"Here {ROW_NAMES[name]} does: {gain:.3f}, the truth {truth:.3f}.")
     return lines
 
 

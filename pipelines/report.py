@@ -36,7 +36,8 @@ PARTS = {
 ABOUT = {
     "psnr_gain": "PSNR inside the person's box, end to end less two-stage, dB; above 0 is nearer to this one performance (it rewards "
     "moving less: see how to read)",
-    "mouth_gain": "correlation of mouth and speech beyond that with wrong speech, end to end less two-stage; above 0 is better",
+    "mouth_gain": "correlation of mouth and speech beyond that with wrong speech, end to end less two-stage; above 0 is better as long "
+    "as neither passes the truth (see how to read)",
     "fgd_ratio": "Fréchet distance of motion, end to end over two-stage; below 1 is better",
 }
 FEW = 5  # speakers under which the page says how little intervals tell

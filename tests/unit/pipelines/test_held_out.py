@@ -122,9 +122,13 @@ def test_the_page_says_what_its_own_numbers_mean():
     rows = {n: {"psnr": {"value": v}} for n, v in (("frozen", 20.0), ("still_avatar", 16.0), ("oracle_draw", 13.5))}
     fgd = {"oracle_draw": 0.5, "frozen": 4.0}
     rows = {n: row | ({"fgd": {"value": fgd[n]}} if n in fgd else {}) for n, row in rows.items()}
+    mouths = {"ground_truth": 0.21, "two_stage": 0.26, "end_to_end": 0.2}
+    rows |= {n: {"mouth_r_gain": {"value": v}} for n, v in mouths.items()}
     said = " ".join(reading(SimpleNamespace(rows=rows, judged_by="fits")))  # type: ignore[arg-type]
     assert "costs 4.0 dB" in said
     assert "scores 13.5 dB with that avatar, less than not moving" in said
+    assert "Here two-stage does: 0.260, the truth 0.210." in said
+    assert "Here end to end" not in said
     assert "are against fits: the oracle draw's 0.5" in said
     assert "Read both systems between those two" in said
     assert "fitted to the clip" not in " ".join(reading(SimpleNamespace(rows={})))  # type: ignore[arg-type]
