@@ -228,10 +228,10 @@ def main() -> None:
         network, losses = train(config, clips, options.device, training_clips(config, Store(config), "test"), options.seconds)
     except ValueError as error:
         sys.exit(f"baseline_training: {error}")
-    about = {"seconds": round(time.perf_counter() - start, 1), "loss": round(float(np.mean(losses[-50:])), 4), "path": str(options.out)}
+    about = {"seconds": round(time.perf_counter() - start, 1), "loss": round(float(np.mean(losses[-50:])), 4)}
     learned = learned_from(config, clips, len(losses))
     save_network(options.out, network, config, learned, {"device": device_name(), **about})
-    print(json.dumps({**learned, **about}))
+    print(json.dumps({**learned, **about, "path": str(options.out)}))
 
 
 if __name__ == "__main__":
