@@ -26,6 +26,7 @@ INPUT_TAG = "dagster/input_data_version/"
 EXTERNAL_TAG = "speech_avatar/external"
 REJECTED_TAG = "speech_avatar/rejected"
 PROCESS_TAG = "speech_avatar/process"  # of a run that a person waits for: the id of its process
+PROJECT = Path(__file__).resolve().parents[1]
 MANY_PARTITIONS = 100  # from here on Dagster notes the newest partition's version instead of a hash over all
 
 # Sections of the configuration that decide an asset's content, upstream ones apart (they act through data versions).
@@ -171,6 +172,26 @@ def _speak_source(config: Config, store: Store, partition: str | None) -> Any:
     return [_content(Path(path).expanduser()) if path else None for path in given]
 
 
+def _stage1_source(config: Config, store: Store, partition: str | None) -> Any:
+    return _weights(config.stage1_training.start_from)
+
+
+def _stage2_source(config: Config, store: Store, partition: str | None) -> Any:
+    return _weights(config.stage2_training.start_from)
+
+
+def _baseline_source(config: Config, store: Store, partition: str | None) -> Any:
+    return _weights(config.baseline.start_from)
+
+
+def _weights(path: str | None) -> str | None:
+    """Of a file that training begins with, found as the pipelines find it: here, else in the project's folder."""
+    if path is None:
+        return None
+    given = Path(path)
+    return _content(given if given.is_absolute() or given.exists() else PROJECT / given)
+
+
 def _shipped(*parts: str) -> Path:
     return Path(str(importlib.resources.files("samples"))).joinpath(*parts)
 
@@ -199,5 +220,8 @@ SOURCES: dict[str, Callable[[Config, Store, str | None], Any]] = {
     "talk_videos": _talk_source,
     "scan_renders": _scan_source,
     "idol_shards": _idol_source,
+    "stage1_checkpoint": _stage1_source,
+    "stage2_checkpoint": _stage2_source,
+    "baseline_motion": _baseline_source,
     "speaking_video": _speak_source,
 }

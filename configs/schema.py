@@ -216,7 +216,7 @@ class EvaluationConfig(Section):
     max_frames: int = Field(150, description="frames per clip evaluated")
     image_frames: int = Field(12, description="frames per clip that are rendered for image figures")
     render_size: int = Field(256, description="side of the rendered pictures, pixels")
-    truth: str | None = Field(EMBEDDED, description="folder of <talk>.npz with phones and a second draw of the motion, where there are any; 'embedded' for those of the embedded talks")
+    truth: str | None = Field(EMBEDDED, description="folder of <talk>.npz with true motion, phones and a second draw of it, where there are any (else clips are judged by their fits); 'embedded' for those of the embedded talks")
 
 
 class BaselineConfig(Section):

@@ -93,8 +93,8 @@ class AudioToMotion(nn.Module):
         x = self.norm(x)
         return torch.stack([head(x) for head in self.heads], 2)
 
-    def loss(self, audio: Tensor, vectors: Tensor, style: Tensor) -> Tensor:
-        """Cross entropy of hidden codes, and what the face misses when its expected latents are decoded."""
+    def loss(self, audio: Tensor, vectors: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross entropy of hidden codes; what the face misses when its expected latents are decoded."""
         with torch.no_grad():
             true = self.motion.codes(vectors)
         batch = len(true)
@@ -110,7 +110,7 @@ class AudioToMotion(nn.Module):
         entropy = F.cross_entropy(logits[hidden], true[hidden], label_smoothing=0.05)
         coarse, wanted = self.motion["face"].decode(self._expected_face(logits)), self.motion.split(vectors)["face"]
         got = coarse * ~deaf + self.lips(audio)
-        return entropy + FACE_WEIGHT * (F.l1_loss(got, wanted) + F.l1_loss(got.diff(dim=1), wanted.diff(dim=1)))
+        return entropy, FACE_WEIGHT * (F.l1_loss(got, wanted) + F.l1_loss(got.diff(dim=1), wanted.diff(dim=1)))
 
     @torch.no_grad()
     def generate(self, audio: Tensor, seed: int = 0) -> Tensor:

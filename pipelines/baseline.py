@@ -45,7 +45,7 @@ from pipelines.scoring import DEFINITIONS, TRUTH, score
 from pipelines.scoring_summary import markdown_rows
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, writing
 
-CODE_VERSION = "7"  # 5: learns motion shards too, starts at the fitted body; 6: begins with weights; 7: avatars fitted to their pictures
+CODE_VERSION = "7"  # 6: begins with weights, against the true motion; 7: avatars are fitted to their pictures
 
 
 def motion(config: Config, store: Store, home: Home | None = None) -> Record:

@@ -54,6 +54,7 @@ class Comparison:
     definitions: dict[str, str]
     per_clip: dict[str, dict[str, dict[str, float]]]  # row → clip → figure → value
     who: dict[str, str]  # clip → speaker
+    known: int  # clips whose true motion is known; the others are judged by their fits
     latents: dict[str, Latents]
     curves: dict[str, dict[str, dict[str, list[float]]]]  # clip → row → series
     provenance: dict[str, dict[str, Any]]  # of the stage1, stage2 and baseline results
@@ -76,9 +77,17 @@ class Comparison:
         return cls(
             {n: _ordered(row) for n, row in (first["rows"] | second["rows"]).items()},
             _ordered(first["definitions"] | second["definitions"]), first["per_clip"] | second["per_clip"],
-            first["speakers"] | second["speakers"], _latents(folders["baseline"]) | _latents(folders["stage2"]), curves,
+            first["speakers"] | second["speakers"], second["known"], _latents(folders["baseline"]) | _latents(folders["stage2"]), curves,
             {name: about["provenance"] for name, about in found.items()}, found["stage1"], str(first.get("by", "own")), learned(store),
         )  # fmt: skip
+
+    @property
+    def judged_by(self) -> str:
+        """What the truth is."""
+        if self.known == len(self.who):
+            return "the speakers' true motion"
+        fitted = "bodies fitted to the videos, which move hands and lips less than the speakers did"
+        return fitted if not self.known else f"true motion in {self.known} clips, in the others {fitted}"
 
     def gain(self, figure: str, ours: str = OURS, theirs: str = THEIRS) -> Interval | None:
         """`ours` less `theirs` on the same clips."""
@@ -110,6 +119,7 @@ class Comparison:
         """All numbers of the comparison."""
         return {
             "rows": self.rows, "definitions": self.definitions, "clips": sorted(self.who), "speakers": len(set(self.who.values())),
+            "known": self.known,
             "headline": {n: asdict(i) for n, i in self.headline().items()},
             "losses": {f: {n: asdict(i) for n, i in lost.items()} for f, lost in self.losses().items()},
             "provenance": self.provenance, "two_stage_by": self.two_stage_by, "learned": self.learned, "reading": reading(self),
@@ -143,13 +153,17 @@ def reading(found: Comparison) -> list[str]:
     if floor is not None and frozen is not None:
         told = "Read both systems between those two." if frozen > floor else "On so few clips it cannot tell motion from none."
         lines.append(
-            f"Fréchet distances are against bodies fitted to videos, with the fit's own noise: the oracle draw's {floor:.3g} is what true "
-            f"motion scores on these clips, a frozen pose {frozen:.3g}. {told}"
+            f"Fréchet distances are against {found.judged_by}: the oracle draw's {floor:.3g} is what another true performance scores "
+            f"on these clips, a frozen pose {frozen:.3g}. {told}"
         )
     lines.append(
         "Mouths are judged by mouth_r_gain: correlation with the speech less that with somebody else's. A mouth that only follows "
         "loudness can pass the truth there, since real mouths do other things too; beside it stand lag and viseme accuracy."
     )
+    truth, passing = value("ground_truth", "mouth_r_gain"), {n: value(n, "mouth_r_gain") for n in (OURS, THEIRS)}
+    for name, gain in passing.items():
+        if truth is not None and gain is not None and gain > truth:
+            lines.append(f"Here {ROW_NAMES[name]} does: {gain:.3f}, the truth {truth:.3f}.")
     return lines
 
 

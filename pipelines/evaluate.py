@@ -40,7 +40,7 @@ from pipelines.scoring import DEFINITIONS, TRUTH, picture_scores, score
 from pipelines.scoring_summary import markdown_rows
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json, writing
 
-CODE_VERSION = "6"  # 4: another draw of chance for each clip; 5: the face begins at rest; 6: avatars are fitted to their pictures
+CODE_VERSION = "7"  # 5: the face begins at rest; 6: against the true motion; 7: avatars are fitted to their pictures
 NEAREST_AMONG = 400  # training clips
 SHOWN = 4  # held-out subjects in the preview
 VIEWS = 6  # views of a held-out subject that are compared, the reference among them
@@ -177,7 +177,7 @@ def evaluate_stage2(config: Config, store: Store) -> Record:
                 made.append(clip.performance(tokens.params[0], video))
                 strips += [sheet(clip.video), sheet(video)]
             scored = score(config, store, stage2.stage1, clips, rows | {"end_to_end": made})
-            scored.write(folder, clips=[c.id for c in clips], provenance=provenance(config, store))
+            scored.write(folder, clips=[c.id for c in clips], known=sum(c.known for c in clips), provenance=provenance(config, store))
             Image.fromarray(np.concatenate(strips)).save(folder / "preview.png")
         facts = {"clips": len(clips), "metrics": scored.means("end_to_end"), "table": markdown_rows(scored.table(), DEFINITIONS)}
         return facts | {"preview": str(target / "preview.png"), "path": str(target)}

@@ -1,11 +1,11 @@
 """Held-out clips as both systems and the scores see them: a reference picture, speech, and the truth that follows.
 
-Both systems begin at the same body, found in the reference picture as `speak` finds it (pipelines/pictured.py).
+Both systems begin at the same body, found in the reference picture as `speak` finds it (pipelines/pictured.py). The truth is that of
+the clip's truth file (pipelines/held_out_truth.py), else the clip's fit.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -50,6 +50,7 @@ class HeldOutClip:
     encoding: Encoding  # [1] of the reference picture, with the body that `speak` finds in it
     camera: Camera  # of the pictures below, R × R; w2c is the identity
     truth: SmplxParams  # [T] camera frame
+    known: bool  # whether a truth file told it; else it is the clip's fit
     features: Tensor  # [T, A]
     audio: Sound  # 16 kHz, as long as the frames
     fps: Fraction
@@ -88,20 +89,24 @@ def held_out_clips(config: Config, store: Store, stage1: Stage1) -> list[HeldOut
     clips = []
     for motion in progress(motions, "reading held-out clips"):
         person = decode(motion.sample, max(size, settings.render_size))
+        told = truth_of(config, stage1.body, motion)
+        fit = motion.fit if told is None else told.fit
         count = min(settings.max_frames, len(person.images), len(motion.features))
-        truth = stage1.body.moved(motion.fit.params[:count], motion.fit.camera.w2c)
+        truth = stage1.body.moved(fit.params[:count], fit.camera.w2c)
         pictures = shrink(person.images[:count].float() / 255, settings.render_size)
         frames = np.linspace(1, count - 1, min(settings.image_frames, count - 1)).round().astype(int).tolist()
-        camera = person.cameras[REFERENCE].resized(settings.render_size, settings.render_size)
+        # the crop's camera, of what saw the clip instead of what the fit took for it
+        found = person.cameras[REFERENCE]
+        camera = Camera(found.w2c, found.intrinsics @ torch.linalg.inv(motion.fit.camera.intrinsics) @ fit.camera.intrinsics, found.size)
+        shown = camera.resized(settings.render_size, settings.render_size)
         reference = shrink(person.images[REFERENCE : REFERENCE + 1].float() / 255, size)
-        body = pictured_body(config, store, stage1.body, motion)
-        encoding = pictured_avatar(stage1, reference, person.cameras[REFERENCE : REFERENCE + 1].resized(size, size), body)
-        start = float(json.loads(motion.sample["clip.json"]).get("start", 0))
-        second, phones = truth_of(config, stage1.body, motion, start, truth)
+        body = pictured_body(config, store, stage1.body, motion, float(fit.camera.intrinsics[0, 0]))
+        encoding = pictured_avatar(stage1, reference, camera.map(lambda x: x[None]).resized(size, size), body)
+        second, phones = (None, None) if told is None else (told.second, told.phones)
         clips.append(HeldOutClip(
-            motion.id, motion.name, motion.group, encoding, Camera(torch.eye(4), camera.intrinsics, camera.size), truth,
+            motion.id, motion.name, motion.group, encoding, Camera(torch.eye(4), shown.intrinsics, shown.size), truth, told is not None,
             motion.features[:count], motion.audio[: round(count * SAMPLE_RATE / motion.fit.fps)], motion.fit.fps, frames,
             pictures[frames][..., :3], pictures[frames][..., 3],
-            list((pictures[..., :3] * 255).round().byte().numpy()), second, phones,
+            list((pictures[..., :3] * 255).round().byte().numpy()), None if second is None else second[:count], phones,
         ))  # fmt: skip
     return clips

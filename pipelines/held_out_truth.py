@@ -1,10 +1,13 @@
-"""What only a truth file knows of a held-out clip: its phones, and another draw of the same person saying the same.
+"""What a truth file knows of a held-out clip: its motion and camera, its phones, another draw of the same person saying the same.
 
-`evaluation.truth` names a folder of `<talk>.npz` (fit files with `phones*` and `oracle_*`), as ships with the embedded talks.
+`evaluation.truth` names a folder of `<talk>.npz` (fit files with `phones*` and `oracle_*`), as ships with the embedded talks. A fit
+moves hands and lips less than the person did: where the truth is known, nothing is judged by a fit.
 """
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -13,36 +16,46 @@ import torch
 from configs.schema import EMBEDDED, Config
 from model.body import Body
 from model.types import SmplxParams
-from pipelines.formats import load_fit
+from pipelines.crops import crop_camera
+from pipelines.formats import FitFile, load_fit
 from pipelines.formats_take import Take, resampled
 from pipelines.motions import Motion
-from pipelines.placing import placed, unplaced
 from pipelines.scoring_rows import Phones, phones_of, second_draw
 
 
-def truth_of(
-    config: Config, body: Body, motion: Motion, start: float, fitted: SmplxParams
-) -> tuple[SmplxParams | None, Phones | None]:
-    """Second draw [T] in the camera's frame, and phones with seconds since the clip's start; none where no file tells.
+@dataclass(frozen=True)
+class Truth:
+    """Of one clip; times are the clip's."""
 
-    Both draws of a truth file stand at the true place; `fitted` [T] is what the clip's fit says of the first, off by what a
-    picture cannot tell (size and distance). The second draw is put where the fit says that the first one stands.
-    """
-    frames = len(fitted.transl)
+    fit: FitFile  # [T] what a perfect fit would have found
+    second: SmplxParams | None  # [T] the second draw, in the camera's frame
+    phones: Phones | None
+
+
+def truth_of(config: Config, body: Body, motion: Motion) -> Truth | None:
+    """None where no file tells."""
     path = _file(config, motion)
     if path is None:
-        return None, None
-    fit, phones = load_fit(path), phones_of(path)
+        return None
+    about, fit = json.loads(motion.sample["clip.json"]), load_fit(path)
+    start, fps, frames = float(about.get("start", 0)), motion.fit.fps, len(motion.fit.confidence)
+    first = round(start * float(fps))
+
+    def part(take: Take) -> SmplxParams:  # the last frame is held
+        whole = resampled(take, fps)
+        return whole.params()[(torch.arange(frames) + first).clamp(max=whole.frames - 1)]
+
+    taken = Take.of(fit.params, fit.fps)
+    camera = fit.camera
+    if "crop" in about:
+        crop = about["crop"]
+        camera = crop_camera(camera, (crop["x"], crop["y"], crop["side"]), about["size"])
+    drawn, phones = second_draw(path, taken), phones_of(path)
     if phones is not None:
-        inside = [i for i, t in enumerate(phones[1]) if start <= t < start + frames / motion.fit.fps]
+        inside = [i for i, t in enumerate(phones[1]) if start <= t < start + frames / fps]
         phones = [phones[0][i] for i in inside], phones[1][inside] - start
-    drawn = second_draw(path, Take.of(fit.params, fit.fps))
-    if drawn is None:
-        return None, phones
-    first, second = (resampled(x, motion.fit.fps).params() for x in (Take.of(fit.params, fit.fps), drawn))
-    index = (torch.arange(frames) + round(start * motion.fit.fps)).clamp(max=len(second.transl) - 1)
-    stands = body.moved(first[index[:1]], fit.camera.w2c)
-    return placed(unplaced(body.moved(second[index], fit.camera.w2c), stands), fitted[:1]), phones
+    second = None if drawn is None else body.moved(part(drawn), camera.w2c)
+    return Truth(FitFile(part(taken), camera, torch.ones(frames), fps), second, phones)
 
 
 def _file(config: Config, motion: Motion) -> Path | None:

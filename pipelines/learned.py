@@ -50,7 +50,10 @@ def _baseline_runs(store: Store) -> list[dict[str, str]]:
 
 
 def _trained(path: Path) -> list[dict[str, Any]]:
-    """The metadata of the weights after those of what they began with, as far as it is there; copies (0 steps) left out."""
+    """The metadata of the weights after those of what they began with, as far as it is there; copies (0 steps) left out.
+
+    `earlier`: they began with weights that they have replaced.
+    """
     if not path.is_file():
         return []
     about = read_about(path)
@@ -58,9 +61,11 @@ def _trained(path: Path) -> list[dict[str, Any]]:
         return []
     start = about["config"].get(f"{about['stage']}_training", {}).get("start_from")
     began = from_project(start) if start else path
+    about["earlier"] = bool(start) and began.is_file() and began.samefile(path)
     before = _trained(began) if began.is_file() and not began.samefile(path) else []
     return before + ([about] if about["step"] else [])
 
 
 def _data(about: dict[str, Any]) -> str:
-    return ", ".join(f"{kind} {version}" for kind, version in about.get("data", {}).items()) or "unknown"
+    data = ", ".join(f"{kind} {version}" for kind, version in about.get("data", {}).items()) or "unknown"
+    return f"after earlier weights, {data}" if about.get("earlier") else data

@@ -21,7 +21,7 @@ from pipelines.report_plots import plot_intervals
 from pipelines.scoring_summary import cell, markdown_rows, number
 from pipelines.store import Record, Store, hash_files, hash_json, write_json, writing
 
-CODE_VERSION = "3"  # 2: intervals, what each stage loses, interactive plots, lineage; 3: how to read it, who learned what
+CODE_VERSION = "4"  # 3: how to read it, who learned what; 4: what the truth is
 COLOURS = {
     "ground_truth": "#18202b", "oracle_draw": "#2f8f5b", "other_clip": "#8a94a0", "nearest_clip": "#7d5ba6", "frozen": "#b0b8c1",
     "still_avatar": "#5f9ea0",
@@ -36,7 +36,8 @@ PARTS = {
 ABOUT = {
     "psnr_gain": "PSNR inside the person's box, end to end less two-stage, dB; above 0 is nearer to this one performance (it rewards "
     "moving less: see how to read)",
-    "mouth_gain": "correlation of mouth and speech beyond that with wrong speech, end to end less two-stage; above 0 is better",
+    "mouth_gain": "correlation of mouth and speech beyond that with wrong speech, end to end less two-stage; above 0 is better as long "
+    "as neither passes the truth (see how to read)",
     "fgd_ratio": "Fréchet distance of motion, end to end over two-stage; below 1 is better",
 }
 FEW = 5  # speakers under which the page says how little intervals tell
@@ -86,7 +87,7 @@ def markdown(found: Comparison, table: dict[str, Any]) -> str:
     named = {ROW_NAMES.get(n, n): row for n, row in table.items()}
     speakers = len(set(found.who.values()))
     lines = [markdown_rows(named, found.definitions)]
-    lines += [f"{len(found.who)} held-out clips of {speakers} speakers, 95 % intervals over them.", ""]
+    lines += [f"{len(found.who)} held-out clips of {speakers} speakers, 95 % intervals over them; the truth is {found.judged_by}.", ""]
     lines += ["| end to end against two-stage | value | |", "|---|---:|---|"]
     lines += [f"| {n} | {_bracketed(i)} | {verdict(n, i)} |" for n, i in found.headline().items()]
     losses = found.losses()
@@ -141,7 +142,7 @@ def _page(
         _section("speaking-section", "Speaking", "One picture and speech that the networks never saw.", source["stage2"], films=speaking),
         _section(
             "figures-section", "Figures",
-            f"{len(found.who)} held-out clips of {speakers} speakers; intervals are 95 %, over speakers. "
+            f"{len(found.who)} held-out clips of {speakers} speakers; intervals are 95 %, over speakers. The truth is {found.judged_by}. "
             "The difference is end to end less two-stage on the same clips.",
             both, tables=[_table(found, table, figures)],
         ),

@@ -42,3 +42,19 @@ def test_nothing_is_rejected_that_was_never_judged(bench):
     graph = defs.resolve_asset_graph()
     assert not was_rejected(bench.instance, graph, AssetKey("talk_videos"), "talk", "0")
     assert not was_rejected(bench.instance, graph, SHARDS, None, "0")
+
+
+@pytest.mark.parametrize(
+    ("asset", "section"),
+    [("stage1_checkpoint", "stage1_training"), ("stage2_checkpoint", "stage2_training"), ("baseline_motion", "baseline")],
+)
+def test_other_weights_under_the_same_name_are_other_inputs(bench, tmp_path, asset, section):
+    config, store = Settings().load()
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"first")
+    settings = getattr(config, section).model_copy(update={"start_from": str(weights)})
+    config = config.model_copy(update={section: settings})
+    before = external_inputs(asset, config, store)
+    assert external_inputs(asset, config, store) == before
+    weights.write_bytes(b"others")
+    assert external_inputs(asset, config, store) != before

@@ -7,11 +7,14 @@ import roma
 import torch
 
 from configs import Config
+from configs.schema import load_config
+from model.audio_encoders import OfflineEncoder
 from model.audio_to_motion import AudioToMotion
 from model.motion import MOTION, motion_vector, params_from_motion
 from model.types import SMPLX_SHAPES, SmplxParams
 from pipelines.baseline import train
-from pipelines.baseline_training import Corpus, learned_from, load_network, one_cycle, save_network
+from pipelines.baseline_training import Corpus, judged, learned_from, load_network, one_cycle, save_network
+from pipelines.checkpoints import from_project
 from pipelines.export import export_half
 from pipelines.motion_shards import MotionClip
 from pipelines.placing import placed
@@ -150,6 +153,30 @@ def test_training_may_be_told_when_to_end():
     assert one_cycle(0.0) < 0.1
     assert one_cycle(0.1) == 1
     assert one_cycle(1.0) < 1e-6  # its step size has gone to nothing
+
+
+def test_held_out_speakers_are_judged_without_a_manner_and_leave_no_trace():
+    config = Config(baseline={"steps": 3, "codes": 8, "width": 16, "layers": 1, "batch": 2})
+    clips = [replace(clip_that_opens_its_mouth_with_sound(i), group=f"speaker{i}") for i in range(3)]
+    network = train(config, clips)[0]
+    before = {n: x.clone() for n, x in network.state_dict().items()}
+    held_out = Corpus.of([clip_that_opens_its_mouth_with_sound(9)], "cpu")
+    first = judged(network, held_out, 0)
+    assert judged(network, held_out, 0) == first
+    assert all(torch.equal(x, before[n]) for n, x in network.state_dict().items())
+    with torch.no_grad():  # manners that differ as much as they like about the same mean
+        network.style.weight += torch.tensor([1.0, -2.0, 1.0])[:, None]
+    assert judged(network, held_out, 0) == pytest.approx(first, rel=1e-4)
+
+
+def test_the_shipped_baseline_is_what_the_demo_and_the_comparison_begin_with():
+    demo, compared = (load_config(f"configs/{n}.yaml").baseline for n in ("sample", "small_comparison"))
+    assert demo.start_from == compared.start_from
+    assert compared.steps == 0
+    assert from_project(demo.start_from).stat().st_size <= 10e6
+    network, learned = load_network(demo.start_from)
+    assert network.hear[0].in_channels == OfflineEncoder.dim
+    assert learned["clips"] > learned["before"]["clips"]
 
 
 def test_speech_shorter_and_longer_than_a_window_gives_as_many_frames():

@@ -43,7 +43,7 @@ def written(store: Store) -> None:
                 rows[name].latents[clip] = (truth, truth + (30 - QUALITY[name]) / 10)
         line = {"time": [0.0, 0.5, 1.0], "mouth": [1.0, 2.0, 1.0], "wrist": [0.1, 0.2, 0.1]}
         curves = {clip: dict.fromkeys(ROWS[kind], line) | {"speech": {"time": [0.0, 1.0], "loudness": [0.2, 1.0]}} for clip in CLIPS}
-        Scored(rows, CLIPS, curves).write(folder, provenance=ABOUT)
+        Scored(rows, CLIPS, curves).write(folder, known=3, provenance=ABOUT)
     figure = {"value": 20.0, "low": 19.0, "high": 21.0, "clips": 3}
     store.evaluation("stage1").mkdir(parents=True)
     about = {"rows": {"stage1": {"psnr": figure}}, "definitions": {"psnr": "dB"}, "subjects": 3, "provenance": ABOUT}
@@ -111,6 +111,7 @@ def test_dagster_is_told_the_same(made):
     wanted = {"run": "stage 1 r1, stage 2 r2", "checkpoint": "stage 1 c1, stage 2 c2", "data": "d1", "commit": "abc123"}
     assert facts["lineage"]["stage2"] == wanted
     assert "| psnr | 30.5 [30, 31] |" in facts["table"]
+    assert "the truth is the speakers' true motion" in facts["table"]
     assert "| psnr_gain | 2 [2, 2] | end to end is better |" in facts["table"]
     assert facts["table"] == (made[1].comparison / "table.md").read_text()
 

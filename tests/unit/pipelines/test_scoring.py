@@ -39,7 +39,7 @@ def clip(number=0, frames=120):
     colour = np.array([40, 40, 40], np.uint8)
     colour[number] = 220
     video = [np.full((32, 32, 3), colour, np.uint8)] * frames
-    fields |= {"alpha": torch.ones(2, 32, 32), "video": video, "features": None}
+    fields |= {"alpha": torch.ones(2, 32, 32), "video": video, "features": None, "known": True}
     return HeldOutClip(truth=params, audio=audio, fps=FPS, frames=shown, pictures=picture, **fields)
 
 
