@@ -106,7 +106,7 @@ def measure(network: Stage1, subject: Subject, other: GaussianCloud | None) -> t
         subject.pictures[None, both, ..., :3].movedim(-1, 2).contiguous(), subject.cameras[None, both],
         in_camera(network, subject.params[both], subject.cameras.w2c[both])[None],
     )  # fmt: skip
-    shown_two = _draw(network, network.gaussians(network.canonical(two)), subject)
+    shown_two = _draw(network, avatar(two), subject)
     solid = (shown.alpha[novel, ..., 0] > 0.5).numpy(), subject.alpha[novel] > 0.5
     as_read = network.encode(picture[..., :3].movedim(-1, 1).contiguous(), camera).params
     joints, target = (joints_of(network, p)[0, :BODY].numpy() for p in (as_read, true))

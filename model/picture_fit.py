@@ -77,7 +77,7 @@ def fitted_to_picture(
 ) -> Encoding:
     """`encoding` with `fitted` filled in, so that `network.canonical` gives the avatar that looks most like the picture."""
     with torch.no_grad():
-        features = network.canonical(encoding)
+        features = network.canonical(replace(encoding, fitted=encoding.fitted[..., :0]))  # an earlier fit is replaced
         before = network.gaussians(features).means
     gain = features.new_ones(FEATURES + PICTURE)
     gain[FEATURES:] = features.new_tensor([COLOR] * 3 + [0.0])  # how well an anchor is seen does not change
@@ -98,7 +98,7 @@ def fitted_to_picture(
         return _unlike(network, cloud, body(), picture, camera) + moved + body.unlikely()
 
     _descend(loss, {RATE: [own, shared]} | ({} if exact else body.groups()), steps)
-    return replace(encoding, fitted=change().detach(), params=body().detach())
+    return replace(encoding, fitted=change().detach(), params=encoding.params if exact else body().detach())
 
 
 class BodyChange:
