@@ -121,11 +121,12 @@ def iterate_people(source: str | Path, split: str, size: int) -> Iterator[Person
 class People:
     """Where training draws its samples from: `pick(rng)` gives a decoded sample.
 
-    Read once into memory where the decoded pictures stay under `limit_mb` (none: a share of the memory);
-    otherwise an endless resampled stream of shards decoded by `workers` processes, whose order follows from `start`'s words.
+    Read once into memory where the decoded pictures stay under `limit_mb` (none: a share of the memory), `shared` out by
+    shard between the processes of a training run if that is asked for; otherwise an endless resampled stream of shards
+    decoded by `workers` processes, whose order follows from `start`'s words.
     """
 
-    def __init__(self, source: str | Path, split: str, size: int, limit_mb: float | None = None, workers: int = 4):
+    def __init__(self, source: str | Path, split: str, size: int, limit_mb: float | None = None, workers: int = 4, shared: bool = False):
         self.folder = ShardFolder(source)
         self.shards = self.folder.names(split)
         self.size, self.workers, self.seed = size, workers, 0
@@ -133,9 +134,9 @@ class People:
         self._stream: Iterator[PersonFrames] | None = None
         limit = _memory_share() if limit_mb is None else limit_mb * 1e6
         used = 0
+        kept = _own_part(self.shards) if shared else self.shards
         with ThreadPoolExecutor(DECODING_THREADS) as pool:
-            for name in progress(self.shards, f"reading {self.folder.place.rsplit('/', 1)[-1]}", len(self.shards)):
-                # every process keeps all: no split by node here
+            for name in progress(kept, f"reading {self.folder.place.rsplit('/', 1)[-1]}", len(kept)):
                 for person in pool.map(partial(decode, size=size), self.folder.samples(name)):
                     used += person.bytes
                     if used > limit:
@@ -174,6 +175,12 @@ class People:
         loader = webdataset.WebLoader(pipeline, batch_size=None, num_workers=self.workers)
         while True:
             yield from loader
+
+
+def _own_part(shards: list[str]) -> list[str]:
+    """Every so-manieth shard, so that each process has its own; all of them where there are fewer than processes."""
+    rank, world = (int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    return shards[rank::world] if len(shards) >= world else shards
 
 
 def _memory_share() -> float:

@@ -22,6 +22,8 @@ from typing import Any, Literal
 
 from configs.schema import Config
 
+ShardKind = Literal["talks", "scans", "idol", "motions"]
+
 
 class InputRejected(ValueError):
     """The input cannot be used. The message is one line: what was expected, what came, what to do."""
@@ -126,10 +128,10 @@ class Store:
     def scan(self, subject: str) -> Path:
         return self.inside("scans", subject)
 
-    def shards(self, kind: Literal["talks", "scans", "idol", "motions"]) -> Path:
+    def shards(self, kind: ShardKind) -> Path:
         return self.inside("shards", kind)
 
-    def shard_source(self, kind: Literal["talks", "scans", "idol", "motions"]) -> Path | str:
+    def shard_source(self, kind: ShardKind) -> Path | str:
         """Where to read shards: the workspace's, else those at `shards.url` if that is set."""
         own = self.shards(kind)
         there = self.shards_url is None or (own / "manifest.json").is_file()

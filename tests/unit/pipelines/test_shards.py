@@ -282,6 +282,19 @@ def test_too_short_clips_are_refused_with_one_line(corpus):
         TalkWindows(People(store.shards("talks"), "train", 16), Draw(0, 1), WindowShape(1000, 4, 4, 1, 16, 16))
 
 
+def test_processes_of_a_run_keep_a_part_of_the_people_each(corpus, monkeypatch):
+    _, store = corpus
+    whole = People(store.shards("scans"), "train", 16)
+    monkeypatch.setenv("WORLD_SIZE", str(len(whole.shards)))
+    parts = []
+    for rank in range(len(whole.shards)):
+        monkeypatch.setenv("RANK", str(rank))
+        parts += [p.id for p in People(store.shards("scans"), "train", 16, shared=True).cache]
+    assert sorted(parts) == sorted(p.id for p in whole.cache)
+    monkeypatch.setenv("WORLD_SIZE", "99")
+    assert len(People(store.shards("scans"), "train", 16, shared=True).cache) == len(whole.cache), "too few to share out"
+
+
 def test_a_corpus_too_large_for_memory_is_streamed(corpus):
     _, store = corpus
 
