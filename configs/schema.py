@@ -167,6 +167,7 @@ class Stage2Config(Section):
 
 class LossConfig(Section):
     l1: float = Field(1.0, description="weight of the pixel L1 loss")
+    l2: float = Field(0.0, description="weight of the pixels' squared error")
     ssim: float = Field(0.1, description="weight of 1 - SSIM")
     mask: float = Field(0.5, description="weight of the alpha L1 loss")
     smplx: float = Field(1.0, description="weight of the SMPL-X parameter loss (geodesic, shape, translation)")
@@ -174,6 +175,7 @@ class LossConfig(Section):
     token: float = Field(0.1, description="weight of the token loss (stage 2: encoder tokens of the true frame)")
     velocity: float = Field(1.0, description="weight of the joint velocity loss, per metre (stage 2)")
     regulariser: float = Field(0.1, description="weight on Gaussian offsets and scales")
+    coherence: float = Field(0.02, description="weight on Gaussians that go another way than their neighbours, or along the skin")
     chamfer: float = Field(0.0, description="weight of the chamfer distance to scan points (needs a scan)")
 
 

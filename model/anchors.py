@@ -13,6 +13,7 @@ import numpy as np
 import roma
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from model.body import HANDS, JOINT_NAMES, Body, SurfacePoints
@@ -23,6 +24,8 @@ from model.types import SmplxParams
 FACE_RADIUS = 0.12  # metres round the middle of eyes and mouth
 DENSITY = {"face": 10.0, "head": 2.0, "hands": 4.0, "trunk_and_arms": 1.5, "legs": 0.7}  # anchors per area, relative
 INSET = 0.4  # how far under the skin Gaussians start, in spacings: their width then ends at the silhouette
+NEIGHBOURS = 8
+TURNED = 0.03  # metres that skin facing another way lies further off when neighbours are sought: lips and fingers touch
 WARP = 0.5  # how far triplane coordinates follow the anchors' density instead of plain distance, 0..1
 
 
@@ -38,6 +41,7 @@ class Anchors(nn.Module):
     frames: Tensor  # [N, 3, 3] columns tangent, bitangent, outward normal, template space
     frame_quaternions: Tensor  # [N, 4] wxyz
     spacing: Tensor  # [N] distance to neighbours, metres
+    neighbours: Tensor  # [N, NEIGHBOURS] the anchors nearest to each on the template
     home: Tensor  # [N, 3] where Gaussians start, template space
     coordinates: Tensor  # [N, 3] place in the triplane, -1..1
 
@@ -57,12 +61,14 @@ class Anchors(nn.Module):
         self.points: SurfacePoints = body.surface(picked, barycentric.astype(np.float32))
         places = np.einsum("nkc,nk->nc", corners[picked], barycentric)
         self.region = region[picked]  # [N] names of DENSITY's keys
+        apart = np.concatenate([places, TURNED * normals], 1)
+        neighbours = cKDTree(apart).query(apart, NEIGHBOURS + 1)[1][:, 1:]
         f32 = lambda x: torch.from_numpy(np.ascontiguousarray(x, np.float32))  # noqa: E731
         buffers = {
             "faces": torch.from_numpy(picked), "barycentric": f32(barycentric), "frames": f32(frames),
             "frame_quaternions": quaternion_from_rotation(f32(frames)), "spacing": f32(spacing),
             "home": f32(places - INSET * spacing[:, None] * normals),
-            "coordinates": f32(triplane_coordinates(places, template, radius)),
+            "coordinates": f32(triplane_coordinates(places, template, radius)), "neighbours": torch.from_numpy(neighbours),
             "parents": torch.tensor([max(p, 0) for p in body.parents]), "ancestor_table": ancestors(body.parents),
         }  # fmt: skip
         for name, value in buffers.items():

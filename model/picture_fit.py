@@ -10,14 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 
 import roma
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
-from model.anchors import Anchors
 from model.losses import l1_map, mask_l1, ssim_map
 from model.rasterize import rasterize
 from model.smplx_tokens import BODY_TOKENS
@@ -28,7 +25,6 @@ from model.visibility import FILL_CELLS
 STEPS, BODY_STEPS = 16, 16  # of Adam, which takes its largest step at the fourth and ends at a tenth of it
 BETAS = (0.9, 0.95)
 RATE, TURN_RATE, SHAPE_RATE, PLACE_RATE = 0.1, 0.015, 0.03, 0.008  # of features, radians, betas, metres
-NEIGHBOURS = 8
 OWN = 0.3  # what an anchor changes by itself, of what it changes with its cell
 LEVEL = 2  # of `FILL_CELLS`: how large the cells are
 COLOR = 0.1  # of the picture's colours, which are 0..1, against features
@@ -81,13 +77,13 @@ def fitted_to_picture(
         before = network.gaussians(features).means
     gain = features.new_ones(FEATURES + PICTURE)
     gain[FEATURES:] = features.new_tensor([COLOR] * 3 + [0.0])  # how well an anchor is seen does not change
-    near, cell = _neighbours(network.anchors), network.color_fill.cells[LEVEL]
+    near, cell = network.anchors.neighbours, network.color_fill.cells[LEVEL]
     own = torch.zeros_like(features, requires_grad=True)
     shared = features.new_zeros(len(picture), FILL_CELLS[LEVEL] ** 2, FEATURES + PICTURE).requires_grad_()
     body = BodyChange(encoding.params)
 
     def change() -> Tensor:  # [B, N, F]
-        around = own.index_select(1, near).unflatten(1, (-1, NEIGHBOURS)).mean(2)
+        around = own.index_select(1, near.flatten()).unflatten(1, near.shape).mean(2)
         return gain * (0.5 * OWN * (own + around) + shared.index_select(1, cell))
 
     def loss() -> Tensor:
@@ -151,8 +147,3 @@ def _descend(loss: Callable[[], Tensor], groups: dict[float, list[Tensor]], step
             tensor.grad = gradient
         optimizer.step()
 
-
-@lru_cache(maxsize=2)
-def _neighbours(anchors: Anchors) -> Tensor:  # [N · NEIGHBOURS] the anchors nearest to each on the template
-    places = anchors.points.rest.detach().cpu().numpy()
-    return torch.from_numpy(cKDTree(places).query(places, NEIGHBOURS + 1)[1][:, 1:].flatten()).to(anchors.home.device)

@@ -15,14 +15,14 @@ from torch import Tensor
 from configs.schema import Config
 from model.anchors import Anchors
 from model.geometry import full_precision
-from model.losses import chamfer, joint_errors, l1_map, mask_l1, offset_penalty, scale_penalty, smplx_errors, ssim_map
+from model.losses import chamfer, coherence_penalty, joint_errors, l1_map, mask_l1, offset_penalty, scale_penalty, smplx_errors, ssim_map
 from model.rasterize import Render, rasterize
 from model.stage1 import Encoding, Stage1, posed_cloud
 from model.types import Camera, GaussianCloud, SmplxParams
 from pipelines.body import load_body
 from pipelines.datasets import VALIDATION_STEP, Draw, DrawnViews, ScanViews, ViewBatch, ViewRows
 from pipelines.people import People
-from pipelines.store import Store
+from pipelines.store import ShardKind, Store
 from pipelines.tasks import Task, picture_rows, weighted
 
 VALIDATION_SAMPLES = 3
@@ -41,10 +41,9 @@ class Stage1Task(Task):
         self.settings, self.config, self.backend = config.stage1_training, config, config.stage1_training.rasterizer
         self.network = Stage1(config.stage1, load_body(config))
         side = max(config.stage1.image.image_size, self.settings.render_size)
-        people = lambda kind, split: People(store.shard_source(kind), split, side)  # noqa: E731
-        stills = [people("scans", "train"), people("idol", "train")]
-        self.sources = [*stills, people("talks", "train")]
-        self.held_out = [people(kind, "test") for kind in ("scans", "idol", "talks")]
+        kinds: tuple[ShardKind, ...] = ("scans", "idol", "talks")
+        self.sources = [People(store.shard_source(kind), "train", side, shared=True) for kind in kinds]
+        self.held_out = [People(store.shard_source(kind), "test", side) for kind in kinds]
 
     def batches(self, draw: Draw) -> Iterable[DrawnViews | ViewRows]:
         return self._views(self.sources, draw, self.settings.views)
@@ -67,8 +66,9 @@ class Stage1Task(Task):
         for name, value in picture_losses(guess.color, guess.alpha, batch.views[:, :1], batch.alpha[:, :1]).items():
             losses[f"{name}_predicted"] = PREDICTED_POSE_SHARE * value
         losses |= body_losses(network, encoding.params, true, batch.confidence)
-        offsets = offset_penalty(network.offsets(cloud)).mean()
-        losses["regulariser"] = offsets + scale_penalty(cloud.scales, network.anchors.spacing).mean()
+        anchors, offsets = network.anchors, network.offsets(cloud)
+        losses["regulariser"] = offset_penalty(offsets).mean() + scale_penalty(cloud.scales, anchors.spacing).mean()
+        losses["coherence"] = coherence_penalty(offsets, anchors.frames[..., 2], anchors.neighbours, anchors.spacing).mean()
         if self.settings.loss.chamfer:
             losses["chamfer"] = surface_loss(network.pose(cloud, batch.view_params[:, 0]).means, batch.points)
         return weighted(losses, self.settings.loss)
@@ -153,8 +153,11 @@ def render_clouds(
 
 
 def picture_losses(color: Tensor, alpha: Tensor, views: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """L1, 1 - SSIM and alpha L1 of pictures [..., R, R, 3 or 1]."""
-    return {"l1": l1_map(color, views).mean(), "ssim": 1 - ssim_map(color, views).mean(), "mask": mask_l1(alpha, mask).mean()}
+    """L1, squared error, 1 - SSIM and alpha L1 of pictures [..., R, R, 3 or 1]."""
+    return {
+        "l1": l1_map(color, views).mean(), "l2": (color - views).square().mean(),
+        "ssim": 1 - ssim_map(color, views).mean(), "mask": mask_l1(alpha, mask).mean(),
+    }  # fmt: skip
 
 
 def body_losses(network: Stage1, params: SmplxParams, true: SmplxParams, confidence: Tensor) -> dict[str, Tensor]:
