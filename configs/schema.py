@@ -208,6 +208,7 @@ class Stage2TrainConfig(TrainConfig):
     draws: int = Field(4, description="draws of noise that each chunk of a window is learned from", ge=1)
     own_share: float = Field(0.25, description="share of steps in which half of the windows go on from what the network draws itself", ge=0, le=1)
     pixel_frames: int = Field(1, description="frames of a sample that are drawn for the pixel loss", ge=1)
+    pixel_pose: Literal["estimated", "true"] = Field("estimated", description="the bodies that are drawn for the pixel loss: those made from the sound, or the true ones, where appearance alone is left to explain the picture")
     motion_steps: int = Field(0, description="first steps that learn motion alone, with no picture drawn", ge=0)
 
 

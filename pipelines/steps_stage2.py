@@ -135,7 +135,8 @@ class Stage2Task(Task):
         losses = _means(drawn) | {"vertices_lips": self._lips(drawn, windows)}
         losses |= motion_losses(network, frames.params, true, seen.confidence)
         if weights.l1 or weights.ssim or weights.mask:
-            render = self.render(reference, frames, seen)
+            drawn_as = frames if self.settings.pixel_pose == "estimated" else dataclasses.replace(frames, params=true)
+            render = self.render(reference, drawn_as, seen)
             losses |= picture_losses(render.color, render.alpha, seen.views, seen.alpha)
         if weights.token:
             losses["token"] = self._token_loss(reference, frames, seen)

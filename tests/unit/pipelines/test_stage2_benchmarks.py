@@ -23,20 +23,28 @@ def test_arms_with_and_without_pixels_begin_alike_and_only_one_sees_pictures(tin
     training = {**tiny_settings["stage2_training"], "windows": 1, "draws": 1, "pixel_frames": 1, "own_share": 0.0}
     config = Config.model_validate({**tiny_settings, "stage2_training": training})
     person = draw_pictured(config, 950_000, 2.5, 64)
-    assert person.images[..., 3].float().mean() > 20
-    assert person.images[..., :3].float().std() > 20
+    pictures = person.images[torch.arange(len(person.images))]
+    assert pictures[..., 3].float().mean() > 20
+    assert pictures[..., :3].float().std() > 20
     torch.manual_seed(0)
     stage1 = Stage1(config.stage1, body)
     monkeypatch.setattr("benchmarks.stage2_pixels.load_stage1", lambda *_: stage1)
-    without, with_pixels = (arm(config, None, None, pixels, [person], "cpu") for pixels in (False, True))
+    without, with_pixels, looks = (arm(config, None, None, name, [person], "cpu") for name in ("motion", "pixels", "appearance"))
     first, second = (look(task, person, 0) for task in (without, with_pixels))
     assert first == second
     assert 5 < first["psnr_head"] < 60
-    for task in (without, with_pixels):
+    assert first["psnr_mouth_worn"] == first["psnr_mouth_bare"]  # nothing is heard in the looks yet
+    for task in (without, with_pixels, looks):
         torch.nn.init.normal_(task.network.appearance.weight, std=0.1)
         learn(task, [person], 2, 1, 0)
     moved = (with_pixels.network.appearance_basis - without.network.appearance_basis).abs().max()
     assert moved > 0
+    alone = dict(looks.network.named_parameters())
+    for name, parameter in arm(config, None, None, "motion", [person], "cpu").network.named_parameters():
+        learned = name.split(".")[0] in ("appearance", "appearance_basis", "appearance_out")
+        assert torch.equal(parameter, alone[name]) != learned, name
+    seen = look(looks, person, 0)
+    assert seen["psnr_mouth_worn"] != seen["psnr_mouth_bare"]
     assert len(person.inputs) == -(-len(person.images) // STRIDE)
 
 
