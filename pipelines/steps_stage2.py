@@ -154,11 +154,12 @@ class Stage2Task(Task):
         stage1, space = self.network.stage1, self.network.generator.space
         with torch.no_grad():
             still = in_camera(stage1, batch.reference, batch.camera.w2c)
-            encoding = at_rest(dataclasses.replace(stage1.encode(batch.image, batch.camera, still), params=still))
+            lasting = self.config.stage2.lasting
+            encoding = at_rest(dataclasses.replace(stage1.encode(batch.image, batch.camera, still), params=still), lasting)
             own = batch.params[:, SEED:-TAIL]
             true = in_camera(stage1, own, batch.camera.w2c[:, None].expand(*own.transl.shape[:2], 4, 4))
             # the reference comes first, so that it is told against the same root
-            first = face_at_rest(batch.reference).map(lambda x: x[:, None])
+            first = face_at_rest(batch.reference, lasting).map(lambda x: x[:, None])
             motion, mouth = space.encode(SmplxParams.cat([first, batch.params], 1))
             origin, lips = motion[:, 0], mouth[:, 0]
             known = torch.cat([torch.zeros_like(origin[:, :ROOT]), origin[:, ROOT:]], -1)
