@@ -3,7 +3,7 @@
     python -m benchmarks.stage2_pixels [--config FILE] [--weights FILE] [--steps 40] [--speakers 6] [--device cuda]
 
 Talks are drawn with pictures here (needs espeak-ng). All arms begin with the given weights, or else with the same random ones:
-`motion` learns motion alone; `pixels` also from L1, SSIM and mask of rendered clean estimates against the pictures;
+`motion` learns motion alone; `pixels` also from L1 (round the lips once more), SSIM and mask of rendered clean estimates;
 `appearance` moves nothing but what is heard in the looks, by true bodies' pictures, so its motion stays as it began.
 Each is then looked at on speakers never seen, clip by clip, over the whole, the head and the mouth: the estimates' pictures,
 and those of the true bodies with the change of appearance that is heard (`worn`) and without it (`bare`). `--save` keeps the weights.
@@ -37,7 +37,7 @@ from pipelines.steps_stage2 import LIPS, Stage2Batch, Stage2Task
 LEARNED, HELD_OUT = 950_000, 960_000  # first speakers
 LOOKS = 6  # windows of a held-out talk that are looked at
 HEAD, NECK_TO_CROWN, MOUTH = 15, 0.14, 0.045  # joint; metres from the head's middle that the head reaches, from the lips' the mouth
-PIXELS = ("l1", "ssim", "mask")
+PIXELS = ("l1", "ssim", "mask", "face")
 ARMS = ("before", "motion", "pixels", "appearance")  # the first learns nothing
 APPEARANCE = ("appearance", "appearance_basis", "appearance_out")  # of Stage2
 EAGER = 20.0  # times the step size with which appearance is learned alone: it begins at nothing
@@ -109,7 +109,7 @@ def _boxes(middles: Tensor, metres: float, intrinsics: Tensor, frames: Tensor, s
 
 def arm(config: Config, weights: Path | None, stage1: Path, name: str, learned: list[PersonFrames], device: str) -> Stage2Task:
     """A task ready to learn as that arm does."""
-    loss, training = LossConfig(token=0.0), config.stage2_training
+    loss, training = LossConfig(token=0.0, face=1.0), config.stage2_training
     changed = {"start_from": str(weights) if weights else None, "loss": loss}
     if name == "motion":
         changed["loss"] = loss.model_copy(update=dict.fromkeys(PIXELS, 0.0))

@@ -172,6 +172,7 @@ class LossConfig(Section):
     l1: float = Field(1.0, description="weight of the pixel L1 loss")
     ssim: float = Field(0.1, description="weight of 1 - SSIM")
     mask: float = Field(0.5, description="weight of the alpha L1 loss")
+    face: float = Field(0.0, description="weight of the pixel L1 round the lips, its mean there (stage 2): they are a two-hundredth of the picture")
     smplx: float = Field(1.0, description="weight of the SMPL-X parameter loss (geodesic, shape, translation)")
     vertices: float = Field(1.0, description="weight of the vertex/joint L1 loss, per metre")
     token: float = Field(0.1, description="weight of the token loss (stage 2: encoder tokens of the true frame)")

@@ -8,12 +8,13 @@ import torch
 
 from benchmarks import stage2_speed
 from benchmarks.stage2 import two_stage
-from benchmarks.stage2_pictured import STRIDE, draw_pictured
+from benchmarks.stage2_pictured import STRIDE, draw_pictured, drawn_batch
 from benchmarks.stage2_pixels import arm, learn, look, paired_gains
 from benchmarks.talk_scores import Clip
 from configs.schema import Config
 from model.audio_to_motion import AudioToMotion
 from model.motion import MOTION
+from model.rasterize import Render
 from model.stage1 import Stage1
 from model.types import SmplxParams
 
@@ -46,6 +47,25 @@ def test_arms_with_and_without_pixels_begin_alike_and_only_one_sees_pictures(tin
     seen = look(looks, person, 0)
     assert seen["psnr_mouth_worn"] != seen["psnr_mouth_bare"]
     assert len(person.inputs) == -(-len(person.images) // STRIDE)
+
+
+@pytest.mark.needs_voice
+def test_the_loss_round_the_lips_is_their_mean_error_and_sees_nothing_of_the_rest(tiny_settings, body, monkeypatch):
+    config = Config.model_validate(tiny_settings)
+    person = draw_pictured(config, 950_000, 2.5, 64)
+    monkeypatch.setattr("benchmarks.stage2_pixels.load_stage1", lambda *_: Stage1(config.stage1, body))
+    task = arm(config, None, None, "pixels", [person], "cpu")
+    seen, _, true, _ = task.seen_windows(drawn_batch([person], np.random.default_rng(0), task.shape, 2))
+
+    def loss(wrong: torch.Tensor) -> float:
+        return float(task._face_loss(Render(seen.views + wrong, seen.alpha, seen.alpha), true, seen))
+
+    everywhere = torch.full_like(seen.views, 0.1)
+    assert loss(0 * everywhere) == 0
+    assert loss(everywhere) == pytest.approx(0.1, rel=1e-4)
+    side = seen.views.shape[2]
+    below = torch.where(torch.arange(side)[:, None, None] > 0.7 * side, everywhere, 0)
+    assert loss(below) < 0.02 < loss(everywhere - below)
 
 
 def test_gains_are_paired_by_clip():
