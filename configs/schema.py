@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo, field_validator, model_validator
 
 EMBEDDED = "embedded"  # stands for the data that ships with the project (package `samples`)
 
@@ -149,6 +149,7 @@ class Stage2Config(Section):
     memory: int = Field(12, description="chunks of 8 frames that generation keeps in mind", ge=1)
     look_ahead: int = Field(6, description="frames of sound after a chunk that it is generated from", ge=0)
     mouth: tuple[int, ...] = Field((1, 2, 3, 4, 5), description="expression coefficients that speech moves: regressed from the sound with the jaw; the others are drawn")
+    lasting: tuple[int, ...] = Field((0,), description="expression coefficients, none of the mouth's, that a person keeps through a talk, as a smile: what a picture shows of them stays where the rest of a face is put at rest, and the sound is not made to count for them by guidance")
     flow_steps: int = Field(6, description="steps from noise to a chunk", ge=1)
     guidance: Parts = Field((1.25, 1.25, 1.25), description="how much the sound counts in drawing a chunk: root and body, hands, face; 1: as in training; one number for all")
     guided_until: float = Field(1.0, description="share of the way from noise to a chunk along which guidance counts; after it the way is as in training", ge=0, le=1)
@@ -157,11 +158,13 @@ class Stage2Config(Section):
     appearance_tokens: int = Field(8, description="coefficients per frame of the identity triplane's change")
     appearance_resolution: int = Field(32, description="texels per side of a plane of that change")
 
-    @field_validator("mouth")
+    @field_validator("mouth", "lasting")
     @classmethod
-    def _coefficients(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+    def _coefficients(cls, value: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
         if len(set(value)) != len(value) or not all(0 <= i < 10 for i in value):
-            raise ValueError(f"stage2.mouth: expected different numbers 0..9, got {value}")
+            raise ValueError(f"stage2.{info.field_name}: expected different numbers 0..9, got {value}")
+        if info.field_name == "lasting" and (both := set(value) & set(info.data.get("mouth", ()))):
+            raise ValueError(f"stage2.lasting: expected none of the mouth's coefficients, got {sorted(both)}")
         return value
 
 
@@ -170,6 +173,7 @@ class LossConfig(Section):
     l2: float = Field(0.0, description="weight of the pixels' squared error")
     ssim: float = Field(0.1, description="weight of 1 - SSIM")
     mask: float = Field(0.5, description="weight of the alpha L1 loss")
+    face: float = Field(0.0, description="weight of the pixel L1 round the lips, its mean there (stage 2): they are a two-hundredth of the picture")
     smplx: float = Field(1.0, description="weight of the SMPL-X parameter loss (geodesic, shape, translation)")
     vertices: float = Field(1.0, description="weight of the vertex/joint L1 loss, per metre")
     token: float = Field(0.1, description="weight of the token loss (stage 2: encoder tokens of the true frame)")
@@ -210,6 +214,7 @@ class Stage2TrainConfig(TrainConfig):
     draws: int = Field(4, description="draws of noise that each chunk of a window is learned from", ge=1)
     own_share: float = Field(0.25, description="share of steps in which half of the windows go on from what the network draws itself", ge=0, le=1)
     pixel_frames: int = Field(1, description="frames of a sample that are drawn for the pixel loss", ge=1)
+    pixel_pose: Literal["estimated", "true"] = Field("estimated", description="the bodies that are drawn for the pixel loss: those made from the sound, or the true ones, where appearance alone is left to explain the picture")
     motion_steps: int = Field(0, description="first steps that learn motion alone, with no picture drawn", ge=0)
 
 

@@ -76,6 +76,10 @@ class MotionSpace(nn.Module):
         spans += [(slice(face + i, face + i + 1), slice(last + i, last + i + 1)) for i in range(len(self.rest))]
         return spans
 
+    def expressions(self, which: tuple[int, ...]) -> list[int]:
+        """Flow channels of expression coefficients, none of the mouth's."""
+        return [FACE_START + 3 * len(EYES) + self.rest.index(i) for i in which]
+
     # --- motion → channels
 
     def encode(self, params: SmplxParams) -> tuple[Tensor, Tensor]:

@@ -156,15 +156,16 @@ def audio_window(features: Tensor, start: int, frames: int, before: int, after: 
 __all__ = ["CHUNK", "FrameTokens", "Identity", "Stage2", "audio_window"]
 
 
-def at_rest(reference: Encoding) -> Encoding:
+def at_rest(reference: Encoding, lasting: tuple[int, ...]) -> Encoding:
     """The same person with closed lips, looking ahead: how a talk begins from a picture.
 
     Motion is residual to its reference: what a picture shows of a face at one moment would stay on it for the whole talk,
-    as lips that never meet.
+    as lips that never meet. What does last, a smile, stays: expression coefficients `lasting` of the configuration.
     """
-    return replace(reference, params=face_at_rest(reference.params))
+    return replace(reference, params=face_at_rest(reference.params, lasting))
 
 
-def face_at_rest(params: SmplxParams) -> SmplxParams:
-    face = ("jaw_pose", "leye_pose", "reye_pose", "expression")
-    return replace(params, **{name: torch.zeros_like(getattr(params, name)) for name in face})
+def face_at_rest(params: SmplxParams, lasting: tuple[int, ...] = ()) -> SmplxParams:
+    rest = {name: torch.zeros_like(getattr(params, name)) for name in ("jaw_pose", "leye_pose", "reye_pose", "expression")}
+    rest["expression"][..., list(lasting)] = params.expression[..., list(lasting)]
+    return replace(params, **rest)

@@ -170,7 +170,7 @@ def evaluate_stage2(config: Config, store: Store) -> Record:
             strips = []
             for i, clip in enumerate(progress(clips, "end-to-end videos")):
                 # another draw for each, as the baseline's: with one seed all would turn and gesture alike at the same moments
-                tokens = stage2.generate(at_rest(clip.encoding), clip.features, config.seed + i)
+                tokens = stage2.generate(at_rest(clip.encoding, stage2.config.lasting), clip.features, config.seed + i)
                 video = list(draw(generated(stage2, clip.encoding, tokens), clip.camera, len(clip.truth.transl)))
                 media.write_video(folder / "videos" / f"{clip.name}.mp4", iter(video), clip.fps, clip.audio)
                 media.write_video(folder / "truth" / f"{clip.name}.mp4", iter(clip.video), clip.fps, clip.audio)

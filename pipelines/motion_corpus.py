@@ -71,7 +71,9 @@ class MotionCorpus(TensorGroup):
             audio = _with_noise(_in_another_voice(audio, drawn.chance), drawn.chance)
         origin, mouth = self.motion[first + drawn.reference], self.mouth[first + drawn.reference]
         rest, at_rest = generator.space.still(SmplxParams.zeros().to(origin.device)), drawn.chance[:, 6:] < AT_REST
-        origin = torch.cat([origin[:, :FACE_START], torch.where(at_rest, rest.channels[FACE_START:], origin[:, FACE_START:])], 1)
+        fades = torch.arange(origin.shape[1], device=origin.device) >= FACE_START
+        fades[generator.space.expressions(generator.config.lasting)] = False
+        origin = torch.where(at_rest & fades, rest.channels, origin)
         mouth = torch.where(at_rest, rest.mouth, mouth)
         motion = self.motion[rows(-SEED, frames + TAIL)]
         # a window that begins at its reference has stood still before

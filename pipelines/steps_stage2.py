@@ -45,6 +45,7 @@ from pipelines.tasks import Task, picture_rows, weighted
 OWN_RAMP = 0.2  # share of training in which the share of steps with own draws grows to what is asked for
 PARTS = {"body": slice(0, HAND.start), "hands": HAND, "face": slice(FACE_START, None)}  # flow channels
 LIPS = [0, 17]  # mediapipe's mid upper and mid lower lip
+ROUND_LIPS = 0.03  # metres
 VALIDATION_SAMPLES, VALIDATION_WINDOWS, VALIDATION_CLIPS, VALIDATION_FRAMES = 3, 64, 8, 250
 
 
@@ -76,7 +77,7 @@ class Stage2Task(Task):
             fit_generator(self.network.generator, self.clips)
         embedding = face_embedding(stage1.body, body_hash(config))
         lips = stage1.body.surface(embedding.faces[LIPS], embedding.barycentric[LIPS])
-        self.lips = LipOpening(stage1.body, lips, config.stage2.mouth)
+        self.lips, self.lip_points = LipOpening(stage1.body, lips, config.stage2.mouth), lips
         self.shows_pictures = bool(people)
         self.offline_audio = config.audio.encoder == "offline" and self.network.audio_dim == OfflineEncoder.dim
 
@@ -135,8 +136,11 @@ class Stage2Task(Task):
         losses = _means(drawn) | {"vertices_lips": self._lips(drawn, windows)}
         losses |= motion_losses(network, frames.params, true, seen.confidence)
         if weights.l1 or weights.ssim or weights.mask:
-            render = self.render(reference, frames, seen)
+            drawn_as = frames if self.settings.pixel_pose == "estimated" else dataclasses.replace(frames, params=true)
+            render = self.render(reference, drawn_as, seen)
             losses |= picture_losses(render.color, render.alpha, seen.views, seen.alpha)
+            if weights.face:
+                losses["face"] = self._face_loss(render, true, seen)
         if weights.token:
             losses["token"] = self._token_loss(reference, frames, seen)
         losses["regulariser"] = frames.appearance.square().mean()
@@ -153,11 +157,12 @@ class Stage2Task(Task):
         stage1, space = self.network.stage1, self.network.generator.space
         with torch.no_grad():
             still = in_camera(stage1, batch.reference, batch.camera.w2c)
-            encoding = at_rest(dataclasses.replace(stage1.encode(batch.image, batch.camera, still), params=still))
+            lasting = self.config.stage2.lasting
+            encoding = at_rest(dataclasses.replace(stage1.encode(batch.image, batch.camera, still), params=still), lasting)
             own = batch.params[:, SEED:-TAIL]
             true = in_camera(stage1, own, batch.camera.w2c[:, None].expand(*own.transl.shape[:2], 4, 4))
             # the reference comes first, so that it is told against the same root
-            first = face_at_rest(batch.reference).map(lambda x: x[:, None])
+            first = face_at_rest(batch.reference, lasting).map(lambda x: x[:, None])
             motion, mouth = space.encode(SmplxParams.cat([first, batch.params], 1))
             origin, lips = motion[:, 0], mouth[:, 0]
             known = torch.cat([torch.zeros_like(origin[:, :ROOT]), origin[:, ROOT:]], -1)
@@ -166,6 +171,18 @@ class Stage2Task(Task):
                 torch.zeros(len(origin), 3 * space.channels, device=origin.device), batch.confidence,
             )  # fmt: skip
         return batch, encoding, true, windows
+
+    def _face_loss(self, render: Render, true: SmplxParams, batch: WindowBatch) -> Tensor:
+        """L1 of the shown frames' colours, its mean round the true lips, where it falls off as a bell of ROUND_LIPS metres."""
+        rows = torch.arange(len(batch.frames), device=batch.frames.device)[:, None]
+        bodies = true[rows, batch.frames].map(lambda x: x.flatten(0, 1))
+        lips = self.network.stage1.body.posed_points(self.lip_points, bodies).mean(1).unflatten(0, batch.frames.shape)  # [B, P, 3]
+        focal, middle = batch.view_camera.intrinsics[:, None, 0, 0], batch.view_camera.intrinsics[:, None, :2, 2]
+        centre, reach = focal[..., None] * lips[..., :2] / lips[..., 2:] + middle, focal * ROUND_LIPS / lips[..., 2]
+        pixels = torch.arange(batch.views.shape[2], device=lips.device) + 0.5
+        along = torch.exp(-((pixels - centre[..., None]) / reach[..., None, None]).square() / 2)  # [B, P, 2, R]
+        near = (along[:, :, 1, :, None] * along[:, :, 0, None, :])[..., None]
+        return (near * (render.color - batch.views).abs().mean(-1, keepdim=True)).sum() / near.sum().clamp(min=1e-6)
 
     def _token_loss(self, reference: Encoding, frames: FrameTokens, batch: WindowBatch) -> Tensor:
         """Distance of the shown frames' tokens from those that the encoder reads in their true pictures."""

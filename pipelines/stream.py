@@ -73,7 +73,7 @@ class Avatar:
 
     def motion(self, features: Iterable[np.ndarray], seed: int = 0) -> Iterator[Motion]:
         """Motion [1, n] for features [n, A] as they come."""
-        talk = self.stage2.begin(at_rest(self.encoding), seed)
+        talk = self.stage2.begin(at_rest(self.encoding, self.stage2.config.lasting), seed)
         device = self.identity.features.device
         for part in features:
             made = talk.push(torch.from_numpy(np.ascontiguousarray(part)).float()[None].to(device))

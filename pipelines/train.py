@@ -50,6 +50,7 @@ from pipelines.weight_average import WeightAverage
 
 KEPT_STATES = 2
 COMPLETE = "complete"  # file that marks a state whose every part was written
+SO_FAR = "so_far.safetensors"  # the weights at the last saved state, of a run that may never end
 BETAS = (0.9, 0.95)
 
 
@@ -89,6 +90,19 @@ def train(config: Config, store: Store, stage: Stage, say: Callable[[str], None]
     sums: dict[str, Tensor] = {}
     began, count, done = time.perf_counter(), 0, start
     elapsed = lambda: spent + time.perf_counter() - began  # noqa: E731
+
+    def about(step: int, seconds: float) -> dict[str, Any]:
+        return {
+            "stage": stage, "step": step, "seconds": seconds, "resumed_from": start, "processes": world,
+            "samples_per_second": (step - start) * settings.batch * world / max(1e-9, seconds - spent),
+            "device": device_name(), "rasterizer": task.rasterizer, "commit": commit(), "data": data_versions(store, stage),
+        }  # fmt: skip
+
+    def made(step: int, seconds: float) -> dict[str, Any]:
+        """What the weights file says of itself."""
+        body = training_inputs(config, store, stage)["body"]
+        return {**about(step, seconds), **task.about(), "body": body, "config": config.model_dump(mode="json")}
+
     draw, steps = Draw(config.seed, settings.batch, rank, start, settings.steps), settings.steps
     for step, batch in zip(range(start, settings.steps), ahead(task.batches(draw), depth=2), strict=True):
         rate = learning_rate(step, steps, settings.warmup, settings.learning_rate)
@@ -113,21 +127,15 @@ def train(config: Config, store: Store, stage: Stage, say: Callable[[str], None]
             _save(engine, average, states, done, elapsed(), rank)
             if log:
                 with average.shown():
+                    save_weights(store.checkpoint(stage) / SO_FAR, task.network, made(done, elapsed()))
                     log.validation(done, *task.validate())
             dist.barrier()
         if done == steps:
             break
     if log:
-        seconds = elapsed()
-        about = {
-            "stage": stage, "step": done, "seconds": seconds, "resumed_from": start, "processes": world,
-            "samples_per_second": (done - start) * settings.batch * world / max(1e-9, seconds - spent),
-            "device": device_name(), "rasterizer": task.rasterizer, "commit": commit(), "data": data_versions(store, stage),
-        }  # fmt: skip
-        made = {**about, **task.about(), "body": training_inputs(config, store, stage)["body"], "config": config.model_dump(mode="json")}
         with average.shown():
-            save_weights(weights_file(store, stage), task.network, made)
-        log.close(about)
+            save_weights(weights_file(store, stage), task.network, made(done, elapsed()))
+        log.close(about(done, elapsed()))
     dist.barrier()
     dist.destroy_process_group()
 

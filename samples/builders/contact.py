@@ -6,11 +6,13 @@ between joints. Metres; T frames, K and L capsules.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import roma
 import torch
+from numba import njit
 from numpy.typing import NDArray
 
 from model.body import JOINT_NAMES, Body
@@ -20,6 +22,7 @@ Array = NDArray[np.float64]
 SPACING = 0.05  # metres between the trunk's capsules
 DEEP = 0.005  # metres of overlap that count as passing through; skin gives that much
 THIGH = 0.075
+TINY = 1e-12
 CLOTHES, SLEEVES, BARE = 0.018, 0.009, 0.003  # metres between skin and what hands should touch
 # from joint, to joint, from where to where along it, radius
 _ARM = (
@@ -40,6 +43,9 @@ class Capsules:
     def __add__(self, other: Capsules) -> Capsules:
         join = lambda name, axis: np.concatenate([getattr(self, name), getattr(other, name)], axis)  # noqa: E731
         return Capsules(join("start", 1), join("end", 1), join("radius", 0))
+
+    def __getitem__(self, frames: NDArray[np.intp]) -> Capsules:
+        return Capsules(self.start[frames], self.end[frames], self.radius)
 
 
 @dataclass(frozen=True)
@@ -151,50 +157,64 @@ def _between(joints: Array, side: str, rows: tuple[tuple[str, str, float, float,
 
 def overlap(a: Capsules, b: Capsules) -> tuple[Array, Array]:
     """How deep each capsule of `a` [T, K] is in each of `b` [T, L], and the way [T, K, L, 3] from b's axis to a's."""
-    p, q = a.start[:, :, None], b.start[:, None]
-    u, v = (a.end - a.start)[:, :, None], (b.end - b.start)[:, None]
-    w = p - q
-    uu, vv, uv, uw, vw = _dot(u, u), _dot(v, v), _dot(u, v), _dot(u, w), _dot(v, w)
-    tiny = 1e-12
-    s = np.clip((uv * vw - vv * uw) / np.maximum(uu * vv - uv * uv, tiny), 0, 1)
-    t = np.clip((uv * s + vw) / np.maximum(vv, tiny), 0, 1)
-    s = np.clip((uv * t - uw) / np.maximum(uu, tiny), 0, 1)
-    t = np.clip((uv * s + vw) / np.maximum(vv, tiny), 0, 1)
-    way = w + s[..., None] * u - t[..., None] * v
-    return a.radius[:, None] + b.radius - np.sqrt(_dot(way, way)), way
+    return _overlap(a.start, a.end - a.start, a.radius, b.start, b.end - b.start, b.radius)
 
 
-def _dot(a: Array, b: Array) -> Array:
-    """Over the last axis of 3: numpy's own sum over so short an axis takes several times as long."""
-    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
+@njit(cache=True, nogil=True, error_model="numpy")
+def _overlap(p, u, r, q, v, s):  # type: ignore[no-untyped-def]
+    """Of capsules that go from `p` [T, K, 3] by `u` with radius `r` [K], and from `q` [T, L, 3] by `v` with radius `s` [L]."""
+    frames, count, others = p.shape[0], p.shape[1], q.shape[1]
+    deep, way = np.empty((frames, count, others)), np.empty((frames, count, others, 3))
+    for t in range(frames):
+        for k in range(count):
+            for j in range(others):
+                uu = vv = uv = uw = vw = square = 0.0
+                for i in range(3):
+                    w = p[t, k, i] - q[t, j, i]
+                    uu += u[t, k, i] * u[t, k, i]
+                    vv += v[t, j, i] * v[t, j, i]
+                    uv += u[t, k, i] * v[t, j, i]
+                    uw += u[t, k, i] * w
+                    vw += v[t, j, i] * w
+                x = min(max((uv * vw - vv * uw) / max(uu * vv - uv * uv, TINY), 0.0), 1.0)
+                y = min(max((uv * x + vw) / max(vv, TINY), 0.0), 1.0)
+                x = min(max((uv * y - uw) / max(uu, TINY), 0.0), 1.0)
+                y = min(max((uv * x + vw) / max(vv, TINY), 0.0), 1.0)
+                for i in range(3):
+                    gap = (p[t, k, i] - q[t, j, i]) + x * u[t, k, i] - y * v[t, j, i]
+                    way[t, k, j, i] = gap
+                    square += gap * gap
+                deep[t, k, j] = r[k] + s[j] - math.sqrt(square)
+    return deep, way
 
 
-def pushes(joints: Array, transforms: Array, trunk: Trunk) -> dict[str, tuple[Array, Array]]:
-    """By side: how the wrist [T, 3] (world) and the elbow [T, 3] should give way so that nothing overlaps, clothes counted."""
-    body = trunk.posed(transforms)
+def pushes(joints: Array, body: Capsules, margin: Array, ahead: Array) -> dict[str, tuple[Array, Array]]:
+    """By side: how the wrist [T, 3] (world) and the elbow [T, 3] should give way so that nothing overlaps, clothes counted.
+
+    `body`: a posed trunk of that `margin`; `ahead` [T, 3] where the chest looks.
+    """
     arms = {side: arm_capsules(joints, side) for side in ("left", "right")}
     out = {}
     for side, other, sign in (("left", "right", 1.0), ("right", "left", -1.0)):
-        ahead = transforms[:, JOINT_NAMES.index("spine3"), :, 2][:, None, None]  # of the chest
-        deep, way = overlap(arms[side], body)
+        amount, way, share = _deepest(*overlap(arms[side], body), margin)
         # never push a hand round the back, and out of the middle towards the front
-        behind = np.minimum(_dot(way, ahead)[..., None], 0)
-        first = _deepest(deep + trunk.margin, way - behind * ahead + 1e-4 * ahead)
-        deep, way = overlap(arms[side], arms[other] + upper_arm(joints, other))
+        behind = np.minimum((way * ahead).sum(1, keepdims=True), 0)
+        first = _asked(amount, way - behind * ahead + 1e-4 * ahead, share)
+        amount, way, share = _deepest(*overlap(arms[side], arms[other] + upper_arm(joints, other)), SLEEVES)
         bias = np.array([sign * 0.02, 0.0, -sign * 0.02])  # each arm keeps to its side, the right one goes in front
-        second = _deepest(deep + SLEEVES, way + bias)
+        second = _asked(amount, way + bias, share)
         out[side] = (first[0] + 0.5 * second[0], first[1] + 0.5 * second[1])
     return out
 
 
-def _deepest(deep: Array, way: Array) -> tuple[Array, Array]:
-    """What the deepest overlap [T, K, L] of each frame asks of the wrist and of the elbow, [T, 3] each."""
-    count = deep.shape[0]
-    flat = deep.reshape(count, -1)
-    index = flat.argmax(1)
-    amount = np.maximum(flat[np.arange(count), index], 0)
-    direction = way.reshape(count, -1, 3)[np.arange(count), index]
-    direction = direction / np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-9)
-    share = _WAY[index // deep.shape[2]][:, None]
-    push = amount[:, None] * direction
+def _deepest(deep: Array, way: Array, margin: Array | float) -> tuple[Array, Array, Array]:
+    """Of each frame's deepest overlap [T, K, L]: metres [T], its way [T, 3], the share of a push that the wrist takes [T, 1]."""
+    rows, index = np.arange(len(deep)), (deep + margin).reshape(len(deep), -1).argmax(1)
+    arm, other = np.divmod(index, deep.shape[2])
+    return np.maximum((deep + margin)[rows, arm, other], 0), way[rows, arm, other], _WAY[arm][:, None]
+
+
+def _asked(amount: Array, way: Array, share: Array) -> tuple[Array, Array]:
+    """What pushing by `amount` along `way` asks of the wrist and of the elbow, [T, 3] each."""
+    push = amount[:, None] * way / np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-9)
     return share * push, (1 - share) * push

@@ -142,25 +142,32 @@ def _put_arms(
     fps: float,
 ) -> None:
     """Solve both arms, bring hands to the chin, and push them out of the body and of each other."""
-    trunk = trunk_of(body, still.betas[0].numpy())
-    chest = Rotation.from_matrix(kinematics(still, body)[1][:, _joint("spine3"), :, :3])
-    under_chin = np.append(chin_of(body, still.betas[0].numpy()) + UNDER_CHIN, 1.0)
+    betas, transforms = still.betas[0].numpy(), kinematics(still, body)[1]
+    trunk, chin = trunk_of(body, betas), transforms[:, _joint("jaw")] @ np.append(chin_of(body, betas) + UNDER_CHIN, 1.0)
+    around, ahead = trunk.posed(transforms), transforms[:, _joint("spine3"), :, 2]
+    chest = Rotation.from_matrix(transforms[:, _joint("spine3"), :, :3])
     bones = {s: _bones(rest, side, mirror) for s, side, mirror in SIDES}
     fingers = {s: bend_fingers(c) for s, c in controls.items()}
-    given = {s: np.zeros((len(pose), 4)) for s in controls}  # way to the wrist and swivel to the elbow
+    given = {s: np.zeros((len(pose), CONTROLS)) for s in controls}  # way to the wrist and swivel to the elbow
+    joints, asked = np.zeros(pose.shape), {side: (np.zeros((len(pose), 3)), np.zeros((len(pose), 3))) for _, side, _ in SIDES}
+    frames = np.arange(len(pose))  # whose arms have moved; the others are as they were
     for round_ in range(ROUNDS + 1):
+        some = pose[frames]
         for s, side, _ in SIDES:
-            arm = solve_arm(controls[s] + np.pad(given[s], ((0, 0), (0, CONTROLS - 4))), bones[s], fingers[s])
-            arm.collar[:, 2] += 0.02 * air
-            _put_arm(pose, side, arm if s == "l" else arm.mirrored())
+            arm = solve_arm((controls[s] + given[s])[frames], bones[s], fingers[s][frames])
+            arm.collar[:, 2] += 0.02 * air[frames]
+            _put_arm(some, side, arm if s == "l" else arm.mirrored())
+        pose[frames] = some
         if round_ == ROUNDS:
             return
-        moved = _params(pose, still.betas[0].numpy(), still.expression.numpy(), still.transl.numpy())
-        joints, transforms = kinematics(moved, body)
-        asked = pushes(joints, transforms, trunk)
-        chin = transforms[:, _joint("jaw")] @ under_chin
+        moved = _params(some, betas, still.expression.numpy()[frames], still.transl.numpy()[frames])
+        joints[frames] = kinematics(moved, body)[0]
+        for side, pair in pushes(joints[frames], around[frames], trunk.margin, ahead[frames]).items():
+            for whole, part in zip(asked[side], pair, strict=True):
+                whole[frames] = part
         if not any(w.any() for w in to_chin.values()) and max(np.abs(x).max() for pair in asked.values() for x in pair) < NEAR_ENOUGH:
             return
+        before = {s: g.copy() for s, g in given.items()}
         for s, side, mirror in SIDES:
             wrist, elbow = (_eased(chest.inv().apply(x) * mirror, fps) for x in asked[side])
             given[s][:, :3] += (0.8 * wrist + 0.5 * elbow) / bones[s].length
@@ -168,7 +175,8 @@ def _put_arms(
             if round_ < PULLS:
                 pull = to_chin[s][:, None] * chest.inv().apply(chin - joints[:, _joint(f"{side}_index2")]) * mirror
                 given[s][:, :3] += 0.5 * pull / bones[s].length
-            given[s] = _frames_smooth(given[s], 0.025 * fps)
+            given[s][:, :4] = _frames_smooth(given[s][:, :4], 0.025 * fps)
+        frames = np.flatnonzero(np.any([(given[s] != before[s]).any(1) for s in given], 0))
 
 
 def _touching(strokes: Sequence[Stroke], side: str, count: int) -> Curve:

@@ -87,11 +87,12 @@ def mouth(phones: Sequence[Phone], count: int, style: MouthStyle, rng: np.random
     length = np.clip(end - start, 0.05, 0.4)
     distance = np.abs(times(count)[:, None] - middle)
     out = np.zeros((count, 6))
-    for k in range(6):
-        width = {0: 0.55 * length + 0.025, 5: 0.45 * length + 0.02}.get(k, 0.6 * length + 0.035)
-        reach = np.where(closes, 0.45 * length + 0.02, width)
+    for articulators, part, least in (((0,), 0.55, 0.025), ((5,), 0.45, 0.02), ((1, 2, 3, 4), 0.6, 0.035)):
+        reach = np.where(closes, 0.45 * length + 0.02, part * length + least)
         pull = weight * np.exp(-(np.minimum(distance / reach, 30) ** 1.5))
-        out[:, k] = pull @ shapes[:, k] / (pull.sum(1) + 0.02)
+        whole = pull.sum(1) + 0.02
+        for k in articulators:
+            out[:, k] = pull @ shapes[:, k] / whole
     out = smooth(out, 0.015)
     effort = np.exp(wander(rng, count, 0.12, 2.0, 0.1))
     jaw = np.clip(out[:, 0] * effort * style.jaw * JAW_OPEN + wander(rng, count, 0.003, 0.4, 0.05), 0, 0.4)

@@ -345,6 +345,11 @@ def test_guidance_and_temperature_are_told_for_body_hands_and_face(moving, monke
     torch.testing.assert_close(hands[:, : HAND.start], plain[:, : HAND.start])
     torch.testing.assert_close(hands[:, FACE_START:], plain[:, FACE_START:])
     assert (hands[:, HAND] - plain[:, HAND]).abs().max() > 1e-3
+    face = draw(guidance=(1, 1, 2))
+    smile = torch.zeros(face.shape[1], dtype=torch.bool)
+    smile[generator.space.expressions(CONFIG.lasting)] = True
+    torch.testing.assert_close(face[:, smile], plain[:, smile])  # guided, it would fade
+    assert (face[:, FACE_START:] - plain[:, FACE_START:])[:, ~smile[FACE_START:]].abs().amax(0).min() > 1e-4
     calm = draw(guidance=(1, 1, 1), temperature=(1, 1, 0))
     assert calm[:, FACE_START:].abs().max() < plain[:, FACE_START:].abs().max()
     assert Stage2Config(guidance=1.5).guidance == (1.5, 1.5, 1.5)
@@ -541,8 +546,9 @@ def test_lips_weigh_most_where_they_meet(body_of, moving):
 
 
 def test_a_talk_may_begin_with_the_face_at_rest(reference):
-    """What a picture shows of the face is gone, the body stays."""
+    """What a picture shows of the face is gone, the body stays, and what lasts: a smile."""
     params = SmplxParams.zeros(2).map(lambda x: x + 0.2)
-    rested = at_rest(replace(reference, params=params)).params
-    assert not any(getattr(rested, n).any() for n in ("jaw_pose", "expression", "leye_pose", "reye_pose"))
+    rested = at_rest(replace(reference, params=params), (0,)).params
+    assert not any(getattr(rested, n).any() for n in ("jaw_pose", "leye_pose", "reye_pose"))
+    assert torch.equal(rested.expression, params.expression * (torch.arange(10) == 0))
     torch.testing.assert_close(rested.body_pose, params.body_pose)

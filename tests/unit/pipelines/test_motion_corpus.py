@@ -110,8 +110,13 @@ def test_half_of_the_references_have_their_face_at_rest_and_the_rest_of_the_body
     torch.testing.assert_close(windows.origin[:, :FACE_START], shown[:, :FACE_START])
     torch.testing.assert_close(windows.origin[~resting], shown[~resting])
     assert not windows.still.mouth[resting].any()
-    rest = generator.space.still(face_at_rest(clips[0].params[3]))
+    first, lasting = (x[resting][0] for x in (drawn.clip, drawn.reference)), generator.config.lasting
+    clip, frame = (int(x) for x in first)
+    rest = generator.space.still(face_at_rest(clips[clip].params[frame], lasting))
     torch.testing.assert_close(windows.origin[resting][0, FACE_START:], rest.channels[FACE_START:])
+    smile = generator.space.expressions(lasting)
+    torch.testing.assert_close(windows.origin[:, smile], shown[:, smile])
+    assert shown[resting][:, smile].abs().max() > 1e-3
 
 
 def test_noise_in_the_sound_spares_most_windows_and_pitch(fitted):

@@ -8,12 +8,13 @@ import torch
 
 from benchmarks import stage2_speed
 from benchmarks.stage2 import two_stage
-from benchmarks.stage2_pictured import STRIDE, draw_pictured
+from benchmarks.stage2_pictured import STRIDE, draw_pictured, drawn_batch
 from benchmarks.stage2_pixels import arm, learn, look, paired_gains
 from benchmarks.talk_scores import Clip
 from configs.schema import Config
 from model.audio_to_motion import AudioToMotion
 from model.motion import MOTION
+from model.rasterize import Render
 from model.stage1 import Stage1
 from model.types import SmplxParams
 
@@ -23,21 +24,48 @@ def test_arms_with_and_without_pixels_begin_alike_and_only_one_sees_pictures(tin
     training = {**tiny_settings["stage2_training"], "windows": 1, "draws": 1, "pixel_frames": 1, "own_share": 0.0}
     config = Config.model_validate({**tiny_settings, "stage2_training": training})
     person = draw_pictured(config, 950_000, 2.5, 64)
-    assert person.images[..., 3].float().mean() > 20
-    assert person.images[..., :3].float().std() > 20
+    pictures = person.images[torch.arange(len(person.images))]
+    assert pictures[..., 3].float().mean() > 20
+    assert pictures[..., :3].float().std() > 20
     torch.manual_seed(0)
     stage1 = Stage1(config.stage1, body)
     monkeypatch.setattr("benchmarks.stage2_pixels.load_stage1", lambda *_: stage1)
-    without, with_pixels = (arm(config, None, None, pixels, [person], "cpu") for pixels in (False, True))
+    without, with_pixels, looks = (arm(config, None, None, name, [person], "cpu") for name in ("motion", "pixels", "appearance"))
     first, second = (look(task, person, 0) for task in (without, with_pixels))
     assert first == second
     assert 5 < first["psnr_head"] < 60
-    for task in (without, with_pixels):
+    assert first["psnr_mouth_worn"] == first["psnr_mouth_bare"]  # nothing is heard in the looks yet
+    for task in (without, with_pixels, looks):
         torch.nn.init.normal_(task.network.appearance.weight, std=0.1)
         learn(task, [person], 2, 1, 0)
     moved = (with_pixels.network.appearance_basis - without.network.appearance_basis).abs().max()
     assert moved > 0
+    alone = dict(looks.network.named_parameters())
+    for name, parameter in arm(config, None, None, "motion", [person], "cpu").network.named_parameters():
+        learned = name.split(".")[0] in ("appearance", "appearance_basis", "appearance_out")
+        assert torch.equal(parameter, alone[name]) != learned, name
+    seen = look(looks, person, 0)
+    assert seen["psnr_mouth_worn"] != seen["psnr_mouth_bare"]
     assert len(person.inputs) == -(-len(person.images) // STRIDE)
+
+
+@pytest.mark.needs_voice
+def test_the_loss_round_the_lips_is_their_mean_error_and_sees_nothing_of_the_rest(tiny_settings, body, monkeypatch):
+    config = Config.model_validate(tiny_settings)
+    person = draw_pictured(config, 950_000, 2.5, 64)
+    monkeypatch.setattr("benchmarks.stage2_pixels.load_stage1", lambda *_: Stage1(config.stage1, body))
+    task = arm(config, None, None, "pixels", [person], "cpu")
+    seen, _, true, _ = task.seen_windows(drawn_batch([person], np.random.default_rng(0), task.shape, 2))
+
+    def loss(wrong: torch.Tensor) -> float:
+        return float(task._face_loss(Render(seen.views + wrong, seen.alpha, seen.alpha), true, seen))
+
+    everywhere = torch.full_like(seen.views, 0.1)
+    assert loss(0 * everywhere) == 0
+    assert loss(everywhere) == pytest.approx(0.1, rel=1e-4)
+    side = seen.views.shape[2]
+    below = torch.where(torch.arange(side)[:, None, None] > 0.7 * side, everywhere, 0)
+    assert loss(below) < 0.02 < loss(everywhere - below)
 
 
 def test_gains_are_paired_by_clip():
