@@ -149,7 +149,7 @@ class Stage2Config(Section):
     memory: int = Field(12, description="chunks of 8 frames that generation keeps in mind", ge=1)
     look_ahead: int = Field(6, description="frames of sound after a chunk that it is generated from", ge=0)
     mouth: tuple[int, ...] = Field((1, 2, 3, 4, 5), description="expression coefficients that speech moves: regressed from the sound with the jaw; the others are drawn")
-    lasting: tuple[int, ...] = Field((0,), description="expression coefficients, none of the mouth's, that a person keeps through a talk, as a smile: what a picture shows of them stays where the rest of a face is put at rest, and the sound is not made to count for them by guidance")
+    lasting: tuple[int, ...] = Field((0,), description="expression coefficients, none of the mouth's, that a person keeps through a talk, as a smile: what a picture shows of them stays where the rest of a face is put at rest")
     flow_steps: int = Field(6, description="steps from noise to a chunk", ge=1)
     guidance: Parts = Field((1.25, 1.25, 1.25), description="how much the sound counts in drawing a chunk: root and body, hands, face; 1: as in training; one number for all")
     guided_until: float = Field(1.0, description="share of the way from noise to a chunk along which guidance counts; after it the way is as in training", ge=0, le=1)

@@ -233,8 +233,6 @@ class Generator(nn.Module):
         """Surprises [B, NEW · C] along the flow, by Euler steps."""
         steps, size = self.config.flow_steps, NEW * self.space.channels
         heat, guidance = self.heat.repeat(NEW) * self._of_parts(self.config.temperature), self._of_parts(self.config.guidance)
-        # guided, smiles would fade: what is said tells them apart a little, and every chunk adds to that
-        guidance.unflatten(0, (NEW, -1))[:, self.space.expressions(self.config.lasting)] = 1.0
         x = torch.stack([torch.randn(size, generator=g) for g in noise]).to(context.device) * heat
 
         def speed(x: Tensor, time: float) -> Tensor:
