@@ -88,11 +88,10 @@ class Energy:
         self.low, self.high = (x.flatten()[self.flat] for x in priors.joint_limits())
         self.weights = seen.weights.clone()
         self.weights[:, HANDS_PART] *= HAND_WEIGHT if hands else 0.0
-        told, shape = shape is not None, shape or shape_prior(body)
+        shape = shape or shape_prior(body)
         self.usual = torch.cat([shape.mean, torch.zeros(1)])
-        sure = shape.precision * (priors.TOLD_WEIGHT if told else 1.0)
-        # as often as there are frames, for landmarks are off the same way in all of them
-        self.shared_precision = torch.block_diag(sure, torch.tensor([[priors.LOG_FOCAL_SIGMA**-2]])) * len(seen)
+        shared = torch.block_diag(shape.precision, torch.tensor([[priors.LOG_FOCAL_SIGMA**-2]]))
+        self.shared_precision = shared * len(seen)  # once a frame: landmarks are off the same way in all of them
         smooth = priors.acceleration_sigma(seen.fps).flatten()[self.flat]
         rate = (priors.REFERENCE_FPS / seen.fps) ** 2
         place = torch.tensor(priors.PLACE_ACCELERATION) * rate

@@ -42,9 +42,6 @@ _ACCELERATION: dict[str, float] = {  # of the pose, per frame squared at 25 fram
 EXPRESSION_SIGMA = 0.7
 EXPRESSION_ACCELERATION = 0.15  # per frame squared at 25 frames/s
 LOG_FOCAL_SIGMA = 0.1
-# of a shape that was told, over the prior's own: lengths were read from these very landmarks, which are off the same way in
-# all frames; what they say of the shape a second time, in each frame anew, is error alone (correlation with the need: -.2)
-TOLD_WEIGHT = 10.0
 PLACE_ACCELERATION = (0.0007, 0.0007, 0.0007)  # metres per frame squared at 25 frames/s: right, up, depth
 HINGE_SIGMA = 0.05  # softness of the joint limits
 
