@@ -90,8 +90,8 @@ class Energy:
         self.weights[:, HANDS_PART] *= HAND_WEIGHT if hands else 0.0
         shape = shape or shape_prior(body)
         self.usual = torch.cat([shape.mean, torch.zeros(1)])
-        self.shared_precision = torch.block_diag(shape.precision, torch.tensor([[priors.LOG_FOCAL_SIGMA**-2]]))
-        self.shared_precision = self.shared_precision * priors.SHAPE_WEIGHT * len(seen)
+        shared = torch.block_diag(shape.precision, torch.tensor([[priors.LOG_FOCAL_SIGMA**-2]]))
+        self.shared_precision = shared * len(seen)  # once a frame: landmarks are off the same way in all of them
         smooth = priors.acceleration_sigma(seen.fps).flatten()[self.flat]
         rate = (priors.REFERENCE_FPS / seen.fps) ** 2
         place = torch.tensor(priors.PLACE_ACCELERATION) * rate

@@ -42,7 +42,6 @@ _ACCELERATION: dict[str, float] = {  # of the pose, per frame squared at 25 fram
 EXPRESSION_SIGMA = 0.7
 EXPRESSION_ACCELERATION = 0.15  # per frame squared at 25 frames/s
 LOG_FOCAL_SIGMA = 0.1
-SHAPE_WEIGHT = 1.0  # of the prior of shape and focal length, per frame: landmarks are off the same way in all frames
 PLACE_ACCELERATION = (0.0007, 0.0007, 0.0007)  # metres per frame squared at 25 frames/s: right, up, depth
 HINGE_SIGMA = 0.05  # softness of the joint limits
 

@@ -27,7 +27,7 @@ from pipelines.rejected import write_rejected
 from pipelines.store import InputRejected, Record, Store, hash_files, hash_json, write_json
 
 STAGE = "cut"
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 READ = ("talk", "file", "url", "sha", "seconds", "width", "height")  # of talk.json; labels (pipelines/clips.py) apart
 PREVIEWS, PREVIEW_SIDE = 6, 256  # clips shown in the preview, pixels each
 

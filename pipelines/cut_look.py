@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from configs.schema import CutConfig
 from pipelines import media
 from pipelines.ahead import ahead
-from pipelines.cut_motion import Frozen, Jumps, blocks, in_blocks, moved
+from pipelines.cut_motion import Frozen, Jumps, Stalls, blocks, in_blocks, moved
 from pipelines.cut_plan import Evidence, Stretch
 from pipelines.media import Picture
 from pipelines.person import Finder, Sighting
@@ -26,6 +26,7 @@ from pipelines.rejected import shrink
 
 SHOT_WIDTH = 256  # pixels; shots, and what stands still, are found in pictures of this width
 FROZEN_SECONDS = 1.0  # pictures that stand for longer are no motion of anybody's
+STALL_SECONDS = 0.4  # pictures that stand for longer while a voice is heard are no motion of the speaker's
 JPEG_QUALITY = 70
 
 
@@ -59,11 +60,12 @@ def look(
     rate = float(config.fps)
     detector = ContentDetector(threshold=config.shot_threshold)
     step = max(round(config.fps / Fraction(config.probe_fps)), 1)
-    spoken = _Spoken(speech, config)
+    spoken = _Spoken(speech, config.fps, config.speech_gap / 2 + 1 / float(config.probe_fps))
     shots: set[int] = set()
     sightings: dict[int, Sighting] = {}
     before: tuple[NDArray[np.float32], Sighting] | None = None
     jumps, frozen = Jumps(), Frozen(least=round(FROZEN_SECONDS * config.fps))
+    stalls, voiced = Stalls(least=round(STALL_SECONDS * config.fps)), _Spoken(speech, config.fps, 0.0)
     count = height = width = 0
     damage = media.Damage()
     for picture in progress(ahead(media.frames(video, config.fps, damage=damage)), f"looking through {video.name}"):
@@ -72,13 +74,15 @@ def look(
         small = np.ascontiguousarray(cv2.resize(picture, small_size, interpolation=cv2.INTER_AREA)[..., ::-1])
         frozen.see(count, small, picture)
         jumps.see(count, small)
+        grey = blocks(picture) if spoken(count) else None
+        if grey is not None and voiced(count):
+            stalls.see(count, grey)
         cuts = detector.process_frame(FrameTimecode(count, rate), small)
         shots.update(c.frame_num for c in cuts)
         if cuts or count % step == step // 2:
             if thumbnails is not None:
                 thumbnails.keep(count, picture)
-            if spoken(count):
-                grey = blocks(picture)
+            if grey is not None:
                 sightings[count] = _sight(finder, picture, grey, before)
                 before = grey, sightings[count]
         count += 1
@@ -87,19 +91,22 @@ def look(
         Stretch(max(math.floor(a * config.fps), 0), min(math.ceil(b * config.fps), count)) for a, b in damage.all(float(count / config.fps))
     ]
     boundaries = sorted({*shots, *jumps.found})
-    return Evidence(count, width, height, boundaries, speech, sightings, frozen=frozen.end(count), damaged=spans)
+    return Evidence(
+        count, width, height, boundaries, speech, sightings, damaged=spans, frozen=frozen.end(count), stalls=stalls.end()
+    )  # fmt: skip
 
 
 @dataclass
 class _Spoken:
-    """Whether a frame lies in speech or in one of its gaps; asked in order."""
+    """Whether a frame lies in speech or within `reach` seconds of it; asked in order."""
 
     speech: list[tuple[float, float]]
-    config: CutConfig
+    fps: Fraction
+    reach: float
     index: int = 0
 
     def __call__(self, frame: int) -> bool:
-        time, reach = frame / float(self.config.fps), self.config.speech_gap / 2 + 1 / float(self.config.probe_fps)
+        time, reach = frame / float(self.fps), self.reach
         while self.index < len(self.speech) and self.speech[self.index][1] + reach < time:
             self.index += 1
         return self.index < len(self.speech) and self.speech[self.index][0] - reach <= time

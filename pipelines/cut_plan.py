@@ -65,6 +65,7 @@ class Evidence:
     decoded: int | None = None  # frames that have a picture, where some at the end have none
     damaged: Sequence[Stretch] = ()  # in order: pictures that the decoder had to guess
     frozen: Sequence[Stretch] = ()  # in order: pictures that repeat the one before them, for longer than a moment
+    stalls: Sequence[Stretch] = ()  # in order: pictures that stand for a moment while a voice is heard
 
 
 def plan_clips(evidence: Evidence, config: CutConfig) -> tuple[list[PlannedClip], list[Rejected]]:
@@ -121,6 +122,9 @@ def _reasons(evidence: Evidence, shot: NDArray[np.int64], config: CutConfig) -> 
     for stretch, reason in _frozen(evidence, shot):
         inside = reasons[stretch.start : stretch.end]
         inside[(inside == "") | (inside == STILL)] = reason
+    for stretch in evidence.stalls:  # of slides and photos it is said that they are such
+        inside = reasons[stretch.start : stretch.end]
+        inside[inside == ""] = FROZEN
     for stretch in evidence.damaged:
         inside = reasons[stretch.start : stretch.end]
         inside[inside != NO_SPEECH] = DAMAGED

@@ -40,7 +40,7 @@ from pipelines.progress import progress
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, writing
 
 STAGE, LANDMARK_STAGE = "clip_fits", "landmarks"
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 LANDMARK_VERSION = "1"
 LEAST_FOUND = 0.5  # share of a clip's frames in which a body must be found
 RESIDUAL_SCALE = 0.06  # metres; a frame whose landmarks are off by this much has half the confidence

@@ -12,7 +12,7 @@ from model.fit_arms import USUAL, upper_arm
 from model.fit_features import FACE_SHAPE, clip_features, face_shape, proportions
 from model.fit_layout import LEGS, LIFTED, lifted, observe
 from model.fit_lift import BONES, Lift
-from model.fit_shape import log_height, log_lengths, shape_prior
+from model.fit_shape import SIGMA, log_height, log_lengths, shape_prior
 from pipelines.fit import LIFT
 
 FRAMES = 7
@@ -195,6 +195,14 @@ def test_lengths_that_are_told_are_found_and_others_stay_likely(body):
     assert torch.allclose(unsure.mean, prior.mean, atol=1e-5)  # a best guess is not drawn to the mean once more
     assert (torch.linalg.eigvalsh(prior.precision) - torch.linalg.eigvalsh(unsure.precision)).min() > -1e-3
     assert shape_prior(body).mean.abs().max() == 0
+
+
+def test_lengths_that_are_told_are_held_and_what_they_do_not_tell_is_free(body):
+    usual, slope = log_lengths(body, torch.zeros(10).double())
+    prior = shape_prior(body, usual.numpy(), 0.06**2 * np.eye(len(usual)))
+    spread = torch.linalg.inv(prior.precision.double())
+    assert (slope @ spread @ slope.T).diagonal().sqrt().max() < 0.06 / 5
+    assert torch.linalg.eigvalsh(spread).max().sqrt() > 0.9 * SIGMA
 
 
 def test_a_height_that_nobody_has_is_refused(body):

@@ -15,8 +15,9 @@ from model import fit_priors
 from model.body import UPPER_BODY, Body
 from model.fit_energy import Energy, State, every, geman_mcclure
 from model.fit_energy import project as to_pixels
-from model.fit_layout import BODY_PART, FACE_PART, LANDMARKS, Layout, Observations, make_layout, observe
+from model.fit_layout import BODY_NAMES, BODY_PART, FACE_PART, HANDS_PART, LANDMARKS, Layout, Observations, make_layout, observe
 from model.fit_points import Carrier
+from model.fit_shape import log_lengths, shape_prior
 from model.fit_solver import NormalEquations, Smoothness, solve
 from model.fit_windows import OVERLAP, fit_long, join, plan_windows, sampled
 from model.fitting import FitOptions, FitResult, fit, moving_coordinates, refined
@@ -133,6 +134,22 @@ def test_a_wrist_seen_elsewhere_for_one_frame_is_passed_over(body, layout, seen,
     wrist = list(UPPER_BODY).index(20)
     moved = (from_neck(body, wild.params) - from_neck(body, fitted.params))[8, wrist].norm()
     assert moved < 0.03  # a plain squared error would pull it by a large part of the 0.4 m
+
+
+def test_landmarks_that_are_off_in_all_frames_alike_hardly_change_lengths_that_were_told(body, layout, seen):
+    """Elbows and wrists are seen a tenth too far from the neck throughout."""
+    arms = [BODY_NAMES.index(f"{side}_{joint}") for side in ("left", "right") for joint in ("elbow", "wrist")]
+    neck = seen.points[:, :2].mean(1, keepdim=True)
+    points, weights = seen.points.clone(), seen.weights.clone()
+    points[:, arms] += 0.1 * (points[:, arms] - neck)
+    weights[:, HANDS_PART] = 0
+    off = dataclasses.replace(seen, points=points, weights=weights)
+    usual = log_lengths(body, torch.zeros(10).double())[0]
+    told = shape_prior(body, usual.numpy(), 0.06**2 * np.eye(len(usual)))
+    drift = lambda shape: log_lengths(body, fit(body, layout, off, QUICK, shape=shape).params.betas[0].double())[0] - usual  # noqa: E731
+    free, held = drift(None)[:2].abs().max(), drift(told)[:2].abs().max()
+    assert held < 0.015
+    assert held < 0.4 * free
 
 
 def test_nobody_in_any_frame_is_an_error(body, layout, seen):

@@ -53,12 +53,14 @@ def green(picture: np.ndarray) -> np.ndarray:
 
 
 def figure(time: float, height: int = 96, width: int = 128, shade: int = 120, there: bool = True) -> np.ndarray:
-    """Someone who sways before a wall with a little texture."""
+    """Someone who sways and moves their lips before a wall with a little texture."""
     rng = np.random.default_rng(shade)
     image = (shade + rng.integers(-8, 8, (height, width, 1))).repeat(3, 2).astype(np.uint8)
     if there:
         middle = width // 2 + round(4 * np.sin(2 * time))
         image[height // 4 :, middle - width // 6 : middle + width // 6] = (30, 190, 40)
+        lips = 175 + round(15 * np.sin(9 * time))
+        image[height // 3 : height // 3 + 16, middle - 8 : middle + 8, 1] = lips
     return image
 
 

@@ -14,7 +14,7 @@ import pytest
 from configs.schema import CutConfig
 from pipelines import media
 from pipelines.cut_look import look
-from pipelines.cut_motion import Frozen, Jumps, blocks, in_blocks, moved
+from pipelines.cut_motion import Frozen, Jumps, Stalls, blocks, in_blocks, moved
 from pipelines.cut_plan import FROZEN, NO_SPEECH, STILL, Evidence, Stretch, plan_clips
 from pipelines.person import Sighting
 
@@ -51,7 +51,7 @@ def coded(path: Path, pictures: list[np.ndarray], codec: str, **options: str) ->
     """The pictures after an encoder."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
-        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        (stream.height, stream.width), stream.pix_fmt = pictures[0].shape[:2], "yuv420p"
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")))
         container.mux(stream.encode(None))
@@ -148,6 +148,41 @@ def test_what_stands_for_a_whole_shot_is_a_static_picture_and_silence_stays_sile
     assert [(r.start, r.end, r.reason) for r in rejected] == [(100, 150, STILL), (200, 240, FROZEN)]
     silent = Evidence(300, WIDTH, HEIGHT, [100, 150], [(0.0, 7.0)], seen, frozen=[Stretch(200, 240)])
     assert (194, 300, NO_SPEECH) in {(r.start, r.end, r.reason) for r in plan_clips(silent, CutConfig())[1]}
+
+
+def stalls(pictures: Iterator[np.ndarray] | list[np.ndarray]) -> list[Stretch]:
+    finder = Stalls(least=10)
+    for index, picture in enumerate(pictures):
+        finder.see(index, blocks(picture))
+    return finder.end()
+
+
+@pytest.mark.parametrize(("codec", "options"), [("mpeg4", {"b": "2000000"}), ("mpeg1video", {"b": "2000000"}), *CODECS[:2], CODECS[3]])
+def test_a_short_stall_in_speech_is_found_under_what_an_encoder_adds(tmp_path, codec, options):
+    talk = list(media.frames(TALKS / "speaker16_bread.mp4", RATE, 0.0, 3.0))
+    stood = [talk[START if START <= i < START + 20 else i] for i in range(75)]
+    (stretch,) = stalls(coded(tmp_path / "a.mkv", stood, codec, **options, g="50"))
+    assert START < stretch.start <= START + 8
+    assert abs(stretch.end - START - 20) <= 2
+    assert stalls(coded(tmp_path / "b.mkv", talk, codec, **options, g="50")) == []
+
+
+def test_pictures_that_are_left_out_end_a_stall():
+    finder = Stalls(least=10)
+    for index in [*range(9), *range(20, 31)]:
+        finder.see(index, blocks(someone(0)))
+    assert finder.end() == [Stretch(21, 31)]
+
+
+def test_people_may_stand_still_while_nobody_speaks(tmp_path):
+    media.write_video(tmp_path / "a.mkv", [someone(i if i < 60 or i >= 80 else 60) for i in range(125)], RATE)
+    here = Sighting((60.0, 20.0, 200.0, 144.0), 1, 1.0)
+    spoken, pause = ([(0.0, 5.0)], [(0.0, 2.4), (3.2, 5.0)])
+    for speech, expected in ((spoken, [(0, 61), (80, 125)]), (pause, [(0, 125)])):
+        seen = look(tmp_path / "a.mkv", speech, CutConfig(), lambda picture: here)
+        clips, rejected = plan_clips(seen, CutConfig(min_seconds=1.5))
+        assert [(c.start, c.end) for c in clips] == expected
+        assert {r.reason for r in rejected} <= {FROZEN}
 
 
 def jumps(pictures: Iterator[np.ndarray] | list[np.ndarray]) -> list[int]:
