@@ -179,7 +179,7 @@ class LossConfig(Section):
     token: float = Field(0.1, description="weight of the token loss (stage 2: encoder tokens of the true frame)")
     velocity: float = Field(1.0, description="weight of the joint velocity loss, per metre (stage 2)")
     regulariser: float = Field(0.1, description="weight on Gaussian offsets and scales")
-    coherence: float = Field(0.02, description="weight on Gaussians that go another way than their neighbours, or along the skin")
+    coherence: float = Field(0.05, description="weight on Gaussians that go another way than their neighbours, or along the skin")
     chamfer: float = Field(0.0, description="weight of the chamfer distance to scan points (needs a scan)")
 
 
