@@ -17,6 +17,7 @@ from typing import Any
 from dagster import AssetCheckSeverity, AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance
 from dagster._core.event_api import PartitionKeyFilter
 
+from configs.places import from_project
 from configs.schema import EMBEDDED, Config
 from pipelines.store import Store, hash_file, hash_json
 
@@ -26,7 +27,6 @@ INPUT_TAG = "dagster/input_data_version/"
 EXTERNAL_TAG = "speech_avatar/external"
 REJECTED_TAG = "speech_avatar/rejected"
 PROCESS_TAG = "speech_avatar/process"  # of a run that a person waits for: the id of its process
-PROJECT = Path(__file__).resolve().parents[1]
 MANY_PARTITIONS = 100  # from here on Dagster notes the newest partition's version instead of a hash over all
 
 # Sections of the configuration that decide an asset's content, upstream ones apart (they act through data versions).
@@ -64,9 +64,7 @@ def hash_external(asset: str, config: Config, store: Store, source: Any) -> str:
     return hash_json([{name: sections[name] for name in SETTINGS[asset]}, str(store.root), source])
 
 
-def why_stale(
-    instance: DagsterInstance, graph: Any, key: AssetKey, partition: str | None, external: str
-) -> str | None:
+def why_stale(instance: DagsterInstance, graph: Any, key: AssetKey, partition: str | None, external: str) -> str | None:
     """Why the recorded materialisation no longer stands; None where it does. `graph` is the definitions' asset graph."""
     tags = materialization_tags(instance, key, partition)
     if tags is None:
@@ -90,9 +88,7 @@ def input_tags(instance: DagsterInstance, graph: Any, key: AssetKey, partition: 
     return {INPUT_TAG + p.to_user_string(): v for p, v in versions.items() if v is not None}
 
 
-def present_version(
-    instance: DagsterInstance, graph: Any, key: AssetKey, parent: AssetKey, partition: str | None
-) -> str | None:
+def present_version(instance: DagsterInstance, graph: Any, key: AssetKey, parent: AssetKey, partition: str | None) -> str | None:
     """Data version of `parent` as Dagster would note it for `key` now: the asset's own, or a hash over the partitions read."""
     keys = graph.get(parent).partitions_def
     newest = materialization_tags(instance, parent, None)
@@ -186,10 +182,7 @@ def _baseline_source(config: Config, store: Store, partition: str | None) -> Any
 
 def _weights(path: str | None) -> str | None:
     """Of a file that training begins with, found as the pipelines find it: here, else in the project's folder."""
-    if path is None:
-        return None
-    given = Path(path)
-    return _content(given if given.is_absolute() or given.exists() else PROJECT / given)
+    return None if path is None else _content(from_project(path))
 
 
 def _shipped(*parts: str) -> Path:

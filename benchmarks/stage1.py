@@ -22,6 +22,7 @@ from rich.progress import track
 from torch import Tensor
 
 from benchmarks.report import Figure, arguments, device_name, publish
+from configs.places import PROJECT
 from configs.schema import Config, ScansConfig
 from model.mesh_raster import Lights
 from model.metrics import mpjpe, pa_mpjpe, person_box, psnr, ssim
@@ -30,7 +31,7 @@ from model.rasterize import Render
 from model.stage1 import Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
 from pipelines import crops
-from pipelines.checkpoints import PROJECT, load_stage1, read_about
+from pipelines.checkpoints import load_stage1, read_about
 from pipelines.landmarks import detect
 from pipelines.refine import STILL, refined_body
 from pipelines.steps_stage1 import in_camera, joints_of, render_views

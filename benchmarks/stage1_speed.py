@@ -25,10 +25,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.report import Figure, arguments, device_name, publish, timings
 from benchmarks.sapiens_stand_in import SAPIENS_1B, TINY, write_stand_in
+from configs.places import PROJECT
 from configs.schema import Config, load_config
 from model.stage1 import Stage1
 from model.types import Camera, SmplxParams
-from pipelines.checkpoints import PROJECT, load_stage1
+from pipelines.checkpoints import load_stage1
 from pipelines.datasets import ViewBatch
 from pipelines.steps_stage1 import Stage1Task
 from pipelines.store import Store

@@ -18,12 +18,13 @@ from rich.progress import track
 
 from benchmarks.report import Figure, arguments, device_name, publish
 from benchmarks.stage1 import SEED, WEIGHTS, Subject, draw_subject, refine
+from configs.places import PROJECT
 from configs.schema import Config
 from model.metrics import person_box, psnr
 from model.rasterize import Render
 from model.stage1 import Stage1
 from model.types import GaussianCloud
-from pipelines.checkpoints import PROJECT, load_stage1
+from pipelines.checkpoints import load_stage1
 from pipelines.steps_stage1 import in_camera, render_views
 
 RING, GIVEN, JUDGED, POSE = 8, (0, 4, 2, 6), slice(1, 8, 2), slice(8, 9)  # pictures round a person; the order they are given in

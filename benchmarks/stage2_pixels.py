@@ -22,11 +22,12 @@ from torch import Tensor, nn
 
 from benchmarks.report import Figure, arguments, device_name, publish
 from benchmarks.stage2_pictured import clip_of, draw_all, drawn_batch
+from configs.places import PROJECT
 from configs.schema import Config, LossConfig, load_config
 from model import metrics
 from model.metrics_intervals import speaker_bootstrap
 from pipelines.body import body_hash, face_embedding
-from pipelines.checkpoints import PROJECT, load_stage1, load_stage2, read_about, save_weights
+from pipelines.checkpoints import load_stage1, load_stage2, read_about, save_weights
 from pipelines.datasets import Draw
 from pipelines.motion_corpus import MotionWindows
 from pipelines.people import PersonFrames

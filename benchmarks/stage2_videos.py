@@ -18,10 +18,11 @@ from PIL import Image
 from benchmarks.report import arguments
 from benchmarks.stage2_pictured import Scene, set_scene
 from benchmarks.stage2_speed import known_avatar
+from configs.places import PROJECT
 from configs.schema import Config, load_config
 from model.stage2 import Stage2
 from pipelines import media
-from pipelines.checkpoints import PROJECT, load_stage2
+from pipelines.checkpoints import load_stage2
 from pipelines.crops import crop, crop_camera, person_box, square_round
 from pipelines.drawing import sheet
 from pipelines.media import Picture, Sound

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from configs.places import from_project
 from configs.schema import Config
 from model.motion import params_from_motion
 from model.stage1 import Stage1
@@ -28,7 +29,7 @@ from pipelines.baseline_checkouts import Checkout, Home, at_rate, emage_motion, 
 from pipelines.baseline_training import data_version, learned_from, load_network, save_network, training_clips
 from pipelines.baseline_training import train as train
 from pipelines.body import body_file
-from pipelines.checkpoints import from_project, load_stage1, weights_file
+from pipelines.checkpoints import load_stage1, weights_file
 from pipelines.convert import context_of
 from pipelines.drawing import draw, sheet
 from pipelines.formats import load_emage, load_lhm, resample, save_emage, save_lhm

@@ -26,11 +26,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from configs.places import from_project
 from configs.schema import Config, load_config
 from model.audio_to_motion import WINDOW, AudioToMotion, rest_of, standardised
 from model.baseline_codes import STRIDE
 from model.motion import motion_vector
-from pipelines.checkpoints import device_name, from_project, read_about
+from pipelines.checkpoints import device_name, read_about
 from pipelines.manifests import read_manifest
 from pipelines.motion_shards import MotionClip, motion_clips
 from pipelines.progress import progress

@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from configs.places import from_project
 from configs.schema import Config, Stage1Config, Stage2Config, TrainConfig
 from model.stage1 import Stage1
 from model.stage2 import Stage2
@@ -27,7 +28,6 @@ CODE_VERSION = "3"  # of the training code: raise it when a change makes old wei
 Stage = Literal["stage1", "stage2"]
 DATA: dict[Stage, tuple[Kind, ...]] = {"stage1": ("scans", "idol", "talks"), "stage2": ("talks", "motions")}
 STAGE1 = "stage1."  # what the names of stage 1's tensors begin with in stage 2
-PROJECT = Path(__file__).resolve().parents[1]
 
 
 def training_config(config: Config, stage: Stage) -> TrainConfig:
@@ -65,12 +65,6 @@ def training_inputs(config: Config, store: Store, stage: Stage) -> dict[str, Any
 
 def run_id(config: Config, store: Store, stage: Stage) -> str:
     return hash_json(training_inputs(config, store, stage))
-
-
-def from_project(path: str) -> Path:
-    """A path of a configuration: as it is where something lies there or it is absolute, else in the project's folder."""
-    given = Path(path)
-    return given if given.is_absolute() or given.exists() else PROJECT / given
 
 
 def begin_with(config: Config, stage: Stage, network: nn.Module) -> None:

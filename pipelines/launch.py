@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
+from configs.places import PROJECT
 from configs.schema import Config
-from pipelines.checkpoints import CODE_VERSION, PROJECT, Stage, run_id, training_config, weights_file
+from pipelines.checkpoints import CODE_VERSION, Stage, run_id, training_config, weights_file
 from pipelines.processes import follow
 from pipelines.store import Record, Store, writing
 

@@ -6,7 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from pipelines.checkpoints import from_project, read_about, weights_file
+from configs.places import from_project
+from pipelines.checkpoints import read_about, weights_file
 from pipelines.store import Store
 
 NAMES = {"end_to_end": "end to end, motion", "two_stage": "two-stage, motion", "stage1": "both, avatar (stage 1)"}

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from configs.places import PROJECT
 from configs.schema import Config
 from model.picture_fit import pictured_avatar
 from model.stage1 import Stage1
@@ -27,7 +28,7 @@ from model.stage2 import Stage2
 from model.types import Camera, SmplxParams
 from pipelines import media
 from pipelines.body import body_hash, is_embedded
-from pipelines.checkpoints import PROJECT, load_stage2, weights_file
+from pipelines.checkpoints import load_stage2, weights_file
 from pipelines.crops import crop, crop_camera, person_box, square_round
 from pipelines.drawing import sheet
 from pipelines.formats import make_camera

@@ -25,6 +25,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from configs.places import from_project
 from configs.schema import Config, TrainConfig, load_config
 from pipelines.ahead import ahead
 from pipelines.checkpoints import (
@@ -32,7 +33,6 @@ from pipelines.checkpoints import (
     begin_with,
     data_versions,
     device_name,
-    from_project,
     run_id,
     save_weights,
     training_config,

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
+from configs.places import PROJECT
 from configs.schema import Config, ScansConfig
 from model.body import JOINT_NAMES, Body
 from model.fit_layout import named_point, stack
@@ -47,7 +48,7 @@ from model.refine import (
 from model.refine_points import BODY, KIND, RIGHT, ROOM, SIDE, STEP, WIDE, JointPoints, PatchSource
 from model.types import Camera, SmplxParams
 from pipelines import crops
-from pipelines.checkpoints import PROJECT, load_stage1
+from pipelines.checkpoints import load_stage1
 from pipelines.landmarks import detect
 from pipelines.refine import STILL, read_body
 from samples.builders.corpus import photograph

@@ -7,6 +7,7 @@ import roma
 import torch
 
 from configs import Config
+from configs.places import from_project
 from configs.schema import load_config
 from model.audio_encoders import OfflineEncoder
 from model.audio_to_motion import AudioToMotion
@@ -14,7 +15,6 @@ from model.motion import MOTION, motion_vector, params_from_motion
 from model.types import SMPLX_SHAPES, SmplxParams
 from pipelines.baseline import train
 from pipelines.baseline_training import Corpus, judged, learned_from, load_network, one_cycle, save_network
-from pipelines.checkpoints import from_project
 from pipelines.export import export_half
 from pipelines.motion_shards import MotionClip
 from pipelines.placing import placed
@@ -126,9 +126,7 @@ def test_half_precision_keeps_the_codes_and_speaks_nearly_as_before(tmp_path):
     half = load_network(tmp_path / "half.safetensors")[0]
     assert torch.equal(half.motion["hands"].codebooks, network.motion["hands"].codebooks)
     face = slice(22 * 6, 25 * 6)  # drawn codes may differ where two are as likely
-    torch.testing.assert_close(
-        half.generate(clips[0].features)[:, face], network.generate(clips[0].features)[:, face], atol=2e-2, rtol=0
-    )
+    torch.testing.assert_close(half.generate(clips[0].features)[:, face], network.generate(clips[0].features)[:, face], atol=2e-2, rtol=0)
 
 
 def test_a_batch_holds_whole_windows_of_clips_of_any_length():

@@ -14,11 +14,12 @@ import safetensors.torch
 import torch
 import yaml
 
+from configs.places import from_project
 from configs.schema import LossConfig, load_config
 from pipelines import train
 from pipelines.ahead import ahead
 from pipelines.body import body_hash
-from pipelines.checkpoints import begin_with, from_project, load_stage1, load_stage2, read_about, run_id, save_weights, weights_file
+from pipelines.checkpoints import begin_with, load_stage1, load_stage2, read_about, run_id, save_weights, weights_file
 from pipelines.export import export_half
 from pipelines.launch import run_training
 from pipelines.processes import ProcessFailed
