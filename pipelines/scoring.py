@@ -41,7 +41,7 @@ LEGS = ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "pa_pve_mm", "acceleration_error", 
 DEFINITIONS = {n: d for n, d in scoring_clips.DEFINITIONS.items() if n not in LEGS} | {
     "psnr": "PSNR inside the person's box, dB ↑",
     "ssim": "SSIM inside the person's box ↑",
-    "identity": "cosine of frames' embeddings (shipped stage 1's picture encoder) with the reference picture's ↑",
+    "identity": "cosine of frames' embeddings (encoder of samples/weights/identity.safetensors) with the reference picture's ↑",
     "identity_other": "the same with another speaker's reference picture: the control",
 }
 ORDER = ("psnr", "ssim", "flicker", "identity", "identity_other", "fgd", "upper_mpjpe_mm", "upper_pa_mpjpe_mm")  # shown first

@@ -58,7 +58,7 @@ DEFINITIONS = {
     "psnr": "PSNR of whole frames, dB ↑",
     "ssim": "SSIM of whole frames ↑",
     "flicker": "mean second difference of pixels over time (truth's value is the goal)",
-    "identity": "cosine of frames' embeddings (shipped stage 1's picture encoder) with that of the truth's first frame ↑",
+    "identity": "cosine of frames' embeddings (encoder of samples/weights/identity.safetensors) with that of the truth's first frame ↑",
     "identity_other": "the same with another speaker's first frame: the control",
 }
 IN_MM = ("mpjpe_mm", "pa_mpjpe_mm", "upper_mpjpe_mm", "upper_pa_mpjpe_mm", "pve_mm", "pa_pve_mm")

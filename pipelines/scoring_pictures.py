@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 STEP, MOST = 15, 120  # every 15th of the first 120 frames is compared; flicker looks at all of them
 SAMPLES = Path(str(resources.files("samples")))
-WEIGHTS, SPEAKERS = SAMPLES / "weights" / "stage1.safetensors", SAMPLES / "talks"
+WEIGHTS, SPEAKERS = SAMPLES / "weights" / "identity.safetensors", SAMPLES / "talks"
 PART = "image_encoder."  # what the names of the encoder's tensors begin with
 
 
@@ -108,7 +108,7 @@ def _masker() -> Masker:
 
 @cache
 def picture_encoder() -> tuple[ViTEncoder | SapiensEncoder, int]:
-    """The encoder of the shipped stage 1, and the side of its pictures."""
+    """The encoder that judges who is seen, which later weights of stage 1 leave as it is, and the side of its pictures."""
     config = Stage1Config.model_validate(read_about(WEIGHTS)["config"]["stage1"])
     encoder = make_image_encoder(config.image, config.width, config.heads, config.pixel_channels)
     encoder.load_state_dict(_weights())
