@@ -26,14 +26,13 @@ from configs.places import PROJECT
 from configs.schema import Config, LossConfig, load_config
 from model import metrics
 from model.metrics_intervals import speaker_bootstrap
-from pipelines.body import body_hash, face_embedding
 from pipelines.checkpoints import load_stage1, load_stage2, read_about, save_weights
 from pipelines.datasets import Draw
 from pipelines.motion_corpus import MotionWindows
 from pipelines.people import PersonFrames
 from pipelines.progress import progress
 from pipelines.steps_stage1 import joints_of
-from pipelines.steps_stage2 import LIPS, Stage2Batch, Stage2Task
+from pipelines.steps_stage2 import Stage2Batch, Stage2Task
 
 LEARNED, HELD_OUT = 950_000, 960_000  # first speakers
 LOOKS = 6  # windows of a held-out talk that are looked at
@@ -75,9 +74,7 @@ def look(task: Stage2Task, person: PersonFrames, seed: int) -> dict[str, float]:
     drawn = network.learn(windows, 1)
     frames = network.estimated(reference.params, drawn)
     joints = joints_of(network.stage1, true)
-    embedding = face_embedding(network.stage1.body, body_hash(task.config))
-    lips = network.stage1.body.surface(embedding.faces[LIPS], embedding.barycentric[LIPS]).to(device)
-    mouths = network.stage1.body.posed_points(lips, true.map(lambda x: x.flatten(0, 1))).mean(1).unflatten(0, joints.shape[:2])
+    mouths = network.stage1.body.posed_points(task.lip_points, true.map(lambda x: x.flatten(0, 1))).mean(1).unflatten(0, joints.shape[:2])
     side = seen.views.shape[2]
     boxes = {
         "": None, "_head": _boxes(joints[..., HEAD, :], NECK_TO_CROWN, seen.view_camera.intrinsics, seen.frames, side),

@@ -178,7 +178,7 @@ class People:
 
 
 def _own_part(shards: list[str]) -> list[str]:
-    """Every so-manieth shard, so that each process has its own; all of them where there are fewer than processes."""
+    """Every n-th shard of n processes, so that each process has its own; all of them where there are fewer than processes."""
     rank, world = (int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
     return shards[rank::world] if len(shards) >= world else shards
 
