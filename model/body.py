@@ -14,7 +14,7 @@ import roma
 import torch
 from torch import Tensor, nn
 
-from model.geometry import apply_matrices
+from model.geometry import apply_matrices, rotvec_from_rotation
 from model.types import JOINTS, SmplxParams
 
 JOINT_NAMES = (
@@ -229,7 +229,7 @@ class Body(nn.Module):
         """Parameters of the same bodies after the rigid motion [..., 4, 4]; smplx turns about the pelvis, so `transl` follows."""
         turn, shift = transform[..., :3, :3], transform[..., :3, 3]
         pelvis = self.rest_joints(params.shape_coefficients)[..., 0, :]
-        orient = roma.rotmat_to_rotvec(turn @ roma.rotvec_to_rotmat(params.global_orient))
+        orient = rotvec_from_rotation(turn @ roma.rotvec_to_rotmat(params.global_orient))
         transl = apply_matrices(turn, pelvis + params.transl) + shift - pelvis
         fields = {n: getattr(params, n) for n in params.__dataclass_fields__}
         return SmplxParams(**{**fields, "global_orient": orient, "transl": transl})

@@ -56,7 +56,21 @@ def geodesic_angle(first: Tensor, second: Tensor) -> Tensor:
 
 
 def quaternion_from_rotation(rotation: Tensor) -> Tensor:  # [..., 3, 3] → [..., 4] wxyz, unit
-    return roma.quat_xyzw_to_wxyz(roma.rotmat_to_unitquat(rotation))
+    """Of the four ways to read it off the matrix the one with the largest divisor (Shepperd, 1978), without a branch.
+
+    roma's picks matrices by index, for which a GPU is waited for and a compiled step is broken up.
+    """
+    (a, b, c), (d, e, f), (g, h, i) = (row.unbind(-1) for row in rotation.unbind(-2))
+    x, y, z = h - f, c - g, d - b
+    rows = ((1 + a + e + i, x, y, z), (x, 1 + a - e - i, b + d, c + g), (y, b + d, 1 - a + e - i, f + h), (z, c + g, f + h, 1 - a - e + i))
+    every = torch.stack([torch.stack(row, -1) for row in rows], -2)  # [..., 4, 4]
+    best = every.diagonal(dim1=-2, dim2=-1).argmax(-1)
+    chosen = (every * F.one_hot(best, 4)[..., None]).sum(-2)
+    return F.normalize(chosen, dim=-1)
+
+
+def rotvec_from_rotation(rotation: Tensor) -> Tensor:  # [..., 3, 3] → [..., 3] axis-angle
+    return roma.unitquat_to_rotvec(roma.quat_wxyz_to_xyzw(quaternion_from_rotation(rotation)))
 
 
 def rotation_from_quaternion(quaternion: Tensor) -> Tensor:  # [..., 4] wxyz, of any length → [..., 3, 3]

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import roma
 import torch
 from torch import Tensor, nn
 
 from model.body import Body
-from model.geometry import IDENTITY_6D, UPRIGHT_6D, full_precision, rotation_from_6d, rotvec_to_6d
+from model.geometry import IDENTITY_6D, UPRIGHT_6D, full_precision, rotation_from_6d, rotvec_from_rotation, rotvec_to_6d
 from model.layers import Block, RMSNorm
 from model.types import SmplxParams
 
@@ -87,7 +86,7 @@ class SmplxDecoder(nn.Module):
     ) -> SmplxParams:  # [...]
         decoded = self.read(tokens, focal_over_size, principal)
         with full_precision(tokens):
-            pose = roma.rotmat_to_rotvec(rotation_from_6d(decoded.pose))
+            pose = rotvec_from_rotation(rotation_from_6d(decoded.pose))
             rest_pelvis = self._body[0].rest_joints(torch.cat([decoded.betas, decoded.expression], -1))[..., 0, :]
             return SmplxParams.from_pose(pose, decoded.betas, decoded.expression, decoded.pelvis - rest_pelvis)
 

@@ -40,6 +40,7 @@ from pipelines.checkpoints import (
     weights_file,
 )
 from pipelines.datasets import Draw
+from pipelines.optimizer import make_optimizer
 from pipelines.pipes import open_progress
 from pipelines.provenance import commit
 from pipelines.store import Store
@@ -51,7 +52,6 @@ from pipelines.weight_average import WeightAverage
 KEPT_STATES = 2
 COMPLETE = "complete"  # file that marks a state whose every part was written
 SO_FAR = "so_far.safetensors"  # the weights at the last saved state, of a run that may never end
-BETAS = (0.9, 0.95)
 
 
 def main() -> None:
@@ -179,10 +179,14 @@ def _engine(task: Task, settings: TrainConfig, device: torch.device) -> Any:
     options = json.loads(path.read_text()) | {"train_micro_batch_size_per_gpu": settings.batch, "gradient_accumulation_steps": 1}
     if device.type == "cpu":
         options.pop("torch_autocast", None)
-    learned = [p for p in task.parameters() if p.requires_grad]
+    stage = options.get("zero_optimization", {}).get("stage", 0)
+    if settings.optimizer == "muon" and stage:
+        raise ValueError(
+            f"optimizer muon: expected ZeRO stage 0, which keeps matrices whole, got {stage} in {settings.deepspeed}; choose zero0.json"
+        )
     # an optimiser made by DeepSpeed would compile fused kernels
-    optimizer = torch.optim.AdamW(learned, settings.learning_rate, BETAS, weight_decay=settings.weight_decay)
-    return deepspeed.initialize(model=task, model_parameters=learned, optimizer=optimizer, config=options)[0]
+    optimizer = make_optimizer(task, settings)
+    return deepspeed.initialize(model=task, model_parameters=optimizer.param_groups, optimizer=optimizer, config=options)[0]
 
 
 def _resume(engine: Any, average: WeightAverage, states: Path, rank: int) -> tuple[int, float]:
