@@ -26,7 +26,7 @@ SEED = 2  # codes of a window that are known from the one before
 # how codes of each part are drawn: a coarse code that best fits what was before hardly moves, a fine one takes the seam away
 TEMPERATURE = {"upper": 1.1, "hands": 1.1, "lower": 0.7}
 COHERENCE = {"upper": (0.0, 3.0), "hands": (0.0, 3.0), "lower": (1.0, 3.0)}  # of coarse and fine, in units of what is usual
-AMPLITUDE = 1.15  # of the upper body: the centre of a heap lies nearer to the mean than what it stands for
+AMPLITUDE = 1.1  # of what is drawn: the centre of a heap lies nearer to the mean than what it stands for
 SMOOTHED = 0.05  # share of probability that training spreads over all codes; when they are drawn it is taken away again
 NOISE, DROPOUT, DEAF = 0.3, 0.1, 0.3  # in training: on features (of spread 1), on what is heard; share of windows without sound
 FACE = slice(0, LEVELS)  # its columns
@@ -139,7 +139,7 @@ class AudioToMotion(nn.Module):
                 break
             start = min(start + window - SEED, length - window)
         latents = self.motion.latents(codes)
-        latents |= {"face": mean_face / weight, "upper": AMPLITUDE * latents["upper"]}
+        latents = {part: AMPLITUDE * x for part, x in latents.items()} | {"face": mean_face / weight}
         found = self.motion.joined(latents)
         face = numbers_of("face")
         found[..., face] += self.lips(padded[None]) * self.motion.std[face]
