@@ -23,8 +23,11 @@ from model.types import SmplxParams
 
 WINDOW = 64  # frames of a window
 SEED = 2  # codes of a window that are known from the one before
-TEMPERATURE = 0.75
-COHERENCE = 0.5  # weight of how codes fit each other, in units of what is usual, when they are drawn
+# how codes of each part are drawn: a coarse code that best fits what was before hardly moves, a fine one takes the seam away
+TEMPERATURE = {"upper": 1.1, "hands": 1.1, "lower": 0.7}
+COHERENCE = {"upper": (0.0, 3.0), "hands": (0.0, 3.0), "lower": (1.0, 3.0)}  # of coarse and fine, in units of what is usual
+AMPLITUDE = 1.1  # of what is drawn: the centre of a heap lies nearer to the mean than what it stands for
+SMOOTHED = 0.05  # share of probability that training spreads over all codes; when they are drawn it is taken away again
 NOISE, DROPOUT, DEAF = 0.3, 0.1, 0.3  # in training: on features (of spread 1), on what is heard; share of windows without sound
 FACE = slice(0, LEVELS)  # its columns
 FACE_WEIGHT = 2.0  # of the face's own loss, beside the cross entropies of codes
@@ -107,7 +110,7 @@ class AudioToMotion(nn.Module):
         hidden[..., FACE] = True  # the face is told by the speech alone
         deaf = chance(batch, 1, 1) < DEAF
         logits = self(audio * ~deaf, true.masked_fill(hidden, self.count), style)
-        entropy = F.cross_entropy(logits[hidden], true[hidden], label_smoothing=0.05)
+        entropy = F.cross_entropy(logits[hidden], true[hidden], label_smoothing=SMOOTHED)
         coarse, wanted = self.motion["face"].decode(self._expected_face(logits)), self.motion.split(vectors)["face"]
         got = coarse * ~deaf + self.lips(audio)
         return entropy, FACE_WEIGHT * (F.l1_loss(got, wanted) + F.l1_loss(got.diff(dim=1), wanted.diff(dim=1)))
@@ -136,7 +139,7 @@ class AudioToMotion(nn.Module):
                 break
             start = min(start + window - SEED, length - window)
         latents = self.motion.latents(codes)
-        latents["face"] = mean_face / weight
+        latents = {part: AMPLITUDE * x for part, x in latents.items()} | {"face": mean_face / weight}
         found = self.motion.joined(latents)
         face = numbers_of("face")
         found[..., face] += self.lips(padded[None]) * self.motion.std[face]
@@ -146,14 +149,16 @@ class AudioToMotion(nn.Module):
         """Hidden codes [1, L, K] of a window drawn one after the other, a part's coarse code first; also the last logits."""
         codes = codes.clone()
         codes[..., FACE] = self.count
+        temperature, coherence = (torch.tensor([x[p] for p in PARTS[1:]]) for x in (TEMPERATURE, COHERENCE))
         for time in range(codes.shape[1]):
             for level in range(LEVELS):
                 columns = slice(LEVELS + level, None, LEVELS)
                 if (codes[0, time, columns] != self.count).all():
                     continue
-                scores = self(audio, codes, style)[0, time, columns] / TEMPERATURE
+                learned = torch.softmax(self(audio, codes, style)[0, time, columns], -1) - SMOOTHED / self.count
+                scores = learned.clamp(min=1e-9).log() / temperature[:, None]
                 if time:
-                    scores = scores - COHERENCE * self._misfits(codes[0, time - 1 : time + 1], level)
+                    scores = scores - coherence[:, level, None] * self._misfits(codes[0, time - 1 : time + 1], level)
                 chance = torch.softmax(scores, -1)
                 codes[0, time, columns] = torch.multinomial(chance, 1, generator=generator)[:, 0]
         logits = self(audio, codes, style)

@@ -23,7 +23,7 @@ from model.types import JOINTS
 STRIDE, SPAN = 4, 8  # frames between codes, and frames of one
 COMPONENTS = 32  # D
 LEVELS = 2  # codebooks of a part
-SMOOTHING = 1.5  # frames: σ over which a change of code is spread, the face's apart (without it jerk is four times the truth's)
+SMOOTHING = 2.0  # frames: σ over which a change of code is spread, the face's apart (without it jerk is four times the truth's)
 ROUNDS = 12  # of k-means
 MOST, CHAINS = 20_000, 100  # windows and clips that are looked at
 JOINTS_OF = {
