@@ -10,6 +10,8 @@ Axis legend: `T` frames, `J` joints (55), `K` landmarks, `L` limbs, `A` pose coo
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -29,7 +31,7 @@ HAND_WEIGHT = 0.5
 NEGATIVE_EXPRESSION_WEIGHT = 10.0
 DIRECTION_SCALE = 3.0  # the robust scale of directions gets no narrower
 NEAREST = 0.1  # metres; points nearer to the camera's plane are taken to lie there
-CHUNK = 48  # frames linearised at once
+CHUNK = 32  # frames linearised at once, by one thread
 EXPRESSIONS, SHARED = 10, 11
 
 
@@ -156,7 +158,10 @@ class Energy:
 
     def equations(self, state: State, scale: float) -> NormalEquations:
         """Normal equations of all terms but smoothness."""
-        parts = [self._linearised(state, slice(a, a + CHUNK), scale) for a in range(0, len(self.seen), CHUNK)]
+        self.posed(state)  # once, before the threads ask for it
+        chunks = [slice(a, a + CHUNK) for a in range(0, len(self.seen), CHUNK)]
+        with ThreadPoolExecutor(min(len(chunks), len(os.sched_getaffinity(0)))) as pool:
+            parts = list(pool.map(lambda part: self._linearised(state, part, scale), chunks))
         matrix, gradient, border = (torch.cat([p[i] for p in parts]) for i in range(3))
         shared_matrix, shared_gradient = (sum(p[i] for p in parts) for i in (3, 4))
         count, face = len(self.flat), state.expression

@@ -13,12 +13,13 @@ import torch
 from configs.schema import Config
 from model import fit_priors
 from model.body import UPPER_BODY, Body
-from model.fit_energy import Energy, State, every, geman_mcclure
+from model.fit_energy import CHUNK, Energy, State, every, geman_mcclure
 from model.fit_energy import project as to_pixels
 from model.fit_layout import BODY_NAMES, BODY_PART, FACE_PART, HANDS_PART, LANDMARKS, Layout, Observations, make_layout, observe
 from model.fit_points import Carrier
 from model.fit_shape import log_lengths, shape_prior
 from model.fit_solver import NormalEquations, Smoothness, solve
+from model.fit_threads import one_thread
 from model.fit_windows import OVERLAP, fit_long, join, plan_windows, sampled
 from model.fitting import FitOptions, FitResult, fit, moving_coordinates, refined
 from model.types import SmplxParams
@@ -339,3 +340,25 @@ def test_offsets_move_landmarks_with_their_joint(body, layout, truth):
     plain, moved = (body.posed_points(x.points, truth) for x in (layout, shifted))
     assert torch.allclose((moved - plain)[:, 4].norm(dim=-1), torch.full((FRAMES,), 0.05), atol=1e-5)
     assert torch.equal(plain[:, :4], moved[:, :4])
+
+
+def test_threads_are_as_before_when_the_fit_has_ended():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ValueError, match="broken"), one_thread():
+            assert torch.get_num_threads() == 1
+            raise ValueError("broken")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_clip_longer_than_a_chunk_is_linearised_as_its_frames_are(body, layout, truth):
+    long = SmplxParams.cat([truth] * 3)
+    seen, single = project(body, layout, long), project(body, layout, truth)
+    whole = Energy(body, layout, seen, EVERY_ANGLE, FOCAL, True).equations(state_of(long), 3.0)
+    part = Energy(body, layout, single, EVERY_ANGLE, FOCAL, True).equations(state_of(truth), 3.0)
+    assert len(long.transl) > CHUNK
+    assert torch.allclose(whole.matrix, torch.cat([part.matrix] * 3), rtol=1e-4, atol=1e-2)
+    assert torch.allclose(whole.shared_matrix, 3 * part.shared_matrix, rtol=1e-4, atol=1e-2)
