@@ -26,7 +26,8 @@ def by_stretches(
 ) -> list[Result]:
     """Results of all items in order; `work` begins anew at every `length`-th item, whatever the number of threads.
 
-    At most `threads` + 1 stretches are held. What `items` or `work` raise is raised here, after all threads have ended.
+    What is left at the end goes to the stretch before where it is no longer than its run-up. At most `threads` + 1 stretches
+    are held. What `items` or `work` raise is raised here, after all threads have ended.
     """
     stretches: list[Future[list[Result]]] = []
     before: deque[Item] = deque(maxlen=run_up)
@@ -48,8 +49,8 @@ def by_stretches(
     feed: queue.SimpleQueue[tuple[Item] | None] = queue.SimpleQueue()
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for index, item in enumerate(items):
-                if index % length == 0:
+            for index, (item, ending) in enumerate(_with_end(items, run_up)):
+                if index % length == 0 and not (ending and stretches):
                     feed.put(None)
                     wait(stretches[-threads - 1 : -threads])
                     feed = queue.SimpleQueue()
@@ -69,3 +70,13 @@ def by_stretches(
     for error in sorted(errors, key=lambda e: isinstance(e, _Stopped)):  # the cause first
         raise error
     return [result for stretch in stretches for result in stretch.result()]
+
+
+def _with_end(items: Iterable[Item], count: int) -> Iterator[tuple[Item, bool]]:
+    """Each item, and whether it is one of the last `count`."""
+    held: deque[Item] = deque()
+    for item in items:
+        held.append(item)
+        if len(held) > count:
+            yield held.popleft(), False
+    yield from ((item, True) for item in held)

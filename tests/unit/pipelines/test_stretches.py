@@ -26,6 +26,11 @@ def test_fewer_items_than_a_stretch_stay_together_and_none_give_none():
     assert by_stretches([], positions, 10, 3, 2) == []
 
 
+@pytest.mark.parametrize(("count", "last"), [(13, 12), (14, 3 + 3), (23, 3 + 12), (24, 3 + 3)])
+def test_an_end_no_longer_than_its_run_up_goes_to_the_stretch_before(count, last):
+    assert by_stretches(range(count), positions, 10, 3, 2)[-1] == (last, count - 1)
+
+
 def test_stretches_run_side_by_side():
     both = threading.Barrier(2, timeout=10)
 
