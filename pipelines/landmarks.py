@@ -20,7 +20,7 @@ from pipelines.store import writing
 from pipelines.stretches import by_stretches
 
 POSE_POINTS, HAND_POINTS, FACE_POINTS = 33, 21, 478
-STRETCH = 70  # frames that one Holistic follows, or a dozen more at the end; a longer clip is given to several, one after the other or side by side
+STRETCH = 70  # frames that one Holistic follows, at the end up to a dozen more; a longer clip is shared out between several
 # frames that each but the first sees before its stretch: from 4 on faces and hands lie where one Holistic for the whole clip puts
 # them (0.03 pixels of 512 off), from 12 on bodies do as nearly as they ever will (1.7 at the start, 1.5 a second later; 3.7 with none)
 WARM_UP = 12
