@@ -10,6 +10,8 @@ Axis legend: `T` frames, `J` joints (55), `K` landmarks, `L` limbs, `A` pose coo
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -18,8 +20,8 @@ from torch import Tensor
 
 from model import fit_priors as priors
 from model.body import Body
-from model.fit_layout import HANDS_PART, LANDMARKS, Layout, Observations, joint_points, stack
-from model.fit_points import Carrier
+from model.fit_layout import FACE_PART, HANDS_PART, LANDMARKS, Layout, Observations, joint_points, stack
+from model.fit_points import Carrier, Posed
 from model.fit_shape import BETAS, ShapePrior, shape_prior
 from model.fit_solver import NormalEquations, Smoothness
 from model.types import JOINTS, SmplxParams
@@ -29,7 +31,7 @@ HAND_WEIGHT = 0.5
 NEGATIVE_EXPRESSION_WEIGHT = 10.0
 DIRECTION_SCALE = 3.0  # the robust scale of directions gets no narrower
 NEAREST = 0.1  # metres; points nearer to the camera's plane are taken to lie there
-CHUNK = 48  # frames linearised at once
+CHUNK = 32  # frames linearised at once, by one thread
 EXPRESSIONS, SHARED = 10, 11
 
 
@@ -78,9 +80,14 @@ class Energy:
         hands: bool = True,
         shape: ShapePrior | None = None,
     ):
-        self.layout, self.seen, self.coordinates, self.focal_start = layout, seen, coordinates, focal_start
-        ends = layout.limb.flatten()
-        self.carrier = Carrier(body, stack([layout.points, joint_points(body, ends)]), coordinates)
+        self.layout, self.seen, self.focal_start = layout, seen, focal_start
+        points = stack([layout.points, joint_points(body, layout.limb.flatten())])
+        # what moves the face comes first: most landmarks are the face's, and few coordinates move them
+        face = Carrier(body, points, coordinates).moves[FACE_PART].any(0)
+        coordinates = torch.cat([coordinates[face], coordinates[~face]])
+        self.face_coordinates = int(face.sum())
+        self.carrier = Carrier(body, points, coordinates)
+        self.last: tuple[State, Posed] | None = None
         self.unipolar = unipolar_expression
         self.flat = coordinates[:, 0] * 3 + coordinates[:, 1]
         mean, sigma = priors.pose_prior()
@@ -113,9 +120,15 @@ class Energy:
     def focal(self, state: State) -> Tensor:
         return self.focal_start * state.log_focal.exp()
 
+    def posed(self, state: State) -> Posed:
+        """The points of a state; those of the last one asked for are kept."""
+        if self.last is None or any(a is not b for a, b in zip(vars(self.last[0]).values(), vars(state).values(), strict=True)):
+            self.last = replace(state), self.carrier.place(state.params())
+        return self.last[1]
+
     def value(self, state: State, scale: float) -> float:
         """The energy; `scale` of the robust loss."""
-        points = self.carrier.place(state.params())
+        points = self.posed(state).points
         squared = self.squared(points[:, :LANDMARKS], self.focal(state))
         limbs = (self._limbs(points)[0] / self.layout.limb_sigma).square().sum(-1)
         wide = max(DIRECTION_SCALE, scale)
@@ -139,13 +152,16 @@ class Energy:
 
     def residual(self, state: State) -> Tensor:  # [T, K]
         """Distance in the picture at the person's depth, metres; NaN where unseen."""
-        marks = self.carrier.place(state.params())[:, :LANDMARKS]
+        marks = self.posed(state).points[:, :LANDMARKS]
         distance = self.squared(marks, self.focal(state)).sqrt() * self.layout.sigma
         return torch.where(self.seen.weights > 0, distance, torch.nan)
 
     def equations(self, state: State, scale: float) -> NormalEquations:
         """Normal equations of all terms but smoothness."""
-        parts = [self._linearised(state, slice(a, a + CHUNK), scale) for a in range(0, len(self.seen), CHUNK)]
+        self.posed(state)  # once, before the threads ask for it
+        chunks = [slice(a, a + CHUNK) for a in range(0, len(self.seen), CHUNK)]
+        with ThreadPoolExecutor(min(len(chunks), len(os.sched_getaffinity(0)))) as pool:
+            parts = list(pool.map(lambda part: self._linearised(state, part, scale), chunks))
         matrix, gradient, border = (torch.cat([p[i] for p in parts]) for i in range(3))
         shared_matrix, shared_gradient = (sum(p[i] for p in parts) for i in (3, 4))
         count, face = len(self.flat), state.expression
@@ -164,48 +180,48 @@ class Energy:
         return NormalEquations(matrix, gradient + slope, border, shared_matrix + self.shared_precision, shared_gradient)
 
     def _linearised(self, state: State, part: slice, scale: float) -> tuple[Tensor, ...]:
-        seen, count = frames_of(self.seen, part), len(self.flat)
-        here = State(state.pose[part], state.transl[part], state.expression[part], state.betas, state.log_focal)
-        moved, focal = self.carrier.move(here.params()), self.focal(state)
-        frames, points = moved.points.shape[:2]
-        # columns: pose, translation, expression, betas, log focal length
-        width = count + 3 + EXPRESSIONS + SHARED
-        marks = moved.points[:, :LANDMARKS]
-        pixels, depth = project(marks, focal, seen.size)
-        away = depth.mean(1, keepdim=True)
+        seen, focal = frames_of(self.seen, part), self.focal(state)
+        posed = self.posed(state).frames(part)
+        slopes, by_shape = self.carrier.slopes(posed), self.carrier.by_shape(posed)
+        pixels, depth = project(posed.points[:, :LANDMARKS], focal, seen.size)
         ray = (pixels - torch.tensor(seen.size) / 2) / focal  # [T, K, 2]
-        # rows of the picture: d pixel = focal / depth (d xy - ray dz), world axes
-        lens = torch.zeros(frames, LANDMARKS, 2, 3)
-        lens[..., 0, 0], lens[..., 1, 1], lens[..., 2] = 1.0, -1.0, ray
-        unit = away / self.layout.sigma  # [T, K] metres per unit of ray, over sigma
-        lens = lens * (unit / depth)[..., None, None]
+        unit = depth.mean(1, keepdim=True) / self.layout.sigma  # [T, K] metres per unit of ray, over sigma
         error = (pixels - seen.points) / focal * unit[..., None]
-        squared = error.square().sum(-1)
-        root = (2 * self.weights[part] * robust_weight(squared, scale)).sqrt()
-        limb, turn = self._limbs(moved.points, part)
+        root = (2 * self.weights[part] * robust_weight(error.square().sum(-1), scale)).sqrt()
+        # covectors of the picture: d pixel = focal / depth (d xy - ray dz), world axes
+        lens = torch.zeros(*ray.shape, 3)
+        lens[..., 0, 0], lens[..., 1, 1], lens[..., 2] = 1.0, -1.0, ray
+        lens = lens * (unit * root / depth)[..., None, None]
+        limb, turn = self._limbs(posed.points, part)
         off = limb / self.layout.limb_sigma
-        limb_root = 2 * seen.limb_weights * robust_weight(off.square().sum(-1), max(DIRECTION_SCALE, scale))
-        limb_root = limb_root.sqrt()
+        limb_root = (2 * seen.limb_weights * robust_weight(off.square().sum(-1), max(DIRECTION_SCALE, scale))).sqrt()
         turn = turn * (limb_root[..., None] / self.layout.limb_sigma)[..., None]  # [T, L, 3, 3]
-        lens = lens * root[..., None, None]
-        point, column = self.carrier.pairs.T
-        picture = point < LANDMARKS
-        rows = torch.zeros(frames, LANDMARKS, width, 2)
-        bent = (lens[:, point[picture]] @ moved.by_pose[:, picture, :, None])[..., 0]
-        rows[:, point[picture], column[picture]] = bent
-        rows[:, :, count : count + 3] = lens.mT
-        shape = (lens @ moved.by_shape[:, :LANDMARKS]).mT
-        rows[:, :, count + 3 : count + 3 + EXPRESSIONS] = shape[:, :, BETAS:]
-        rows[:, :, count + 3 + EXPRESSIONS : -1] = shape[:, :, :BETAS]
-        rows[:, :, -1] = ray * (unit * root)[..., None]
-        ends = torch.zeros(frames, points - LANDMARKS, width, 3)
-        ends[:, point[~picture] - LANDMARKS, column[~picture]] = moved.by_pose[:, ~picture]
-        ends[:, :, count + 3 + EXPRESSIONS : -1] = moved.by_shape[:, LANDMARKS:, :, :BETAS].mT
-        limbs = (ends[:, 1::2] - ends[:, ::2]) @ turn.mT
-        jacobian = torch.cat([rows.transpose(2, 3).flatten(1, 2), limbs.transpose(2, 3).flatten(1, 2)], 1)
-        values = torch.cat([(error * root[..., None]).flatten(1), (off * limb_root[..., None]).flatten(1)], 1)
-        square = jacobian.mT @ jacobian
-        slope = (jacobian.mT @ values[..., None])[..., 0]
+        ends = torch.stack([-turn, turn], 2).flatten(1, 2)
+
+        def jacobian(covectors: Tensor, points: slice, count: int) -> Tensor:  # [T, P, R, 3] → [T, P, R, count + 3 + 20]
+            bent = self.carrier.by_pose(slopes, covectors, points, count)
+            x, y, z = covectors[..., None].unbind(-2)
+            of_shape = by_shape[:, points, None]
+            grown = x * of_shape[..., 0, :] + y * of_shape[..., 1, :] + z * of_shape[..., 2, :]
+            return torch.cat([bent, covectors, grown[..., BETAS:], grown[..., :BETAS]], -1)
+
+        zoomed = ray * (unit * root)[..., None]
+        error = error * root[..., None]
+        # columns: pose, translation, expression, betas, log focal length
+        width, few = len(self.flat) + 3 + EXPRESSIONS + SHARED, self.face_coordinates
+        rest = slice(0, FACE_PART.start)
+        rows = torch.cat([jacobian(lens[:, rest], rest, len(self.flat)), zoomed[:, rest, :, None]], -1).flatten(1, 2)
+        limbs = jacobian(ends, slice(LANDMARKS, None), len(self.flat)).unflatten(1, (-1, 2)).sum(2).flatten(1, 2)
+        limbs = torch.nn.functional.pad(limbs, (0, 1))
+        face = torch.cat([jacobian(lens[:, FACE_PART], FACE_PART, few), zoomed[:, FACE_PART, :, None]], -1).flatten(1, 2)
+        values = torch.cat([error[:, rest].flatten(1), (off * limb_root[..., None]).flatten(1)], 1)
+        square, slope = _normal(torch.cat([rows, limbs], 1), values)
+        of_face, slope_of_face = _normal(face, error[:, FACE_PART].flatten(1))
+        parts = ((slice(0, few), slice(0, few)), (slice(len(self.flat), width), slice(few, None)))
+        for into, taken in parts:
+            slope[:, into] += slope_of_face[:, taken]
+            for across, across_taken in parts:
+                square[:, into, across] += of_face[:, taken, across_taken]
         own = width - SHARED
         return (
             square[:, :own, :own], slope[:, :own], square[:, :own, own:], square[:, own:, own:].sum(0), slope[:, own:].sum(0)
@@ -223,6 +239,10 @@ class Energy:
     def _excess(self, angles: Tensor) -> Tensor:
         """How far angles [T, A] are beyond their limits, with sign."""
         return torch.relu(angles - self.high) - torch.relu(self.low - angles)
+
+
+def _normal(jacobian: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:  # [T, N, D], [T, N] → [T, D, D], [T, D]
+    return jacobian.mT @ jacobian, (jacobian.mT @ values[..., None])[..., 0]
 
 
 def frames_of(observations: Observations, part: slice) -> Observations:

@@ -10,10 +10,11 @@ Axis legend: `T` frames, `D` unknowns of a frame, `S` shared unknowns.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
-from scipy.linalg import cho_solve_banded, cholesky_banded
+from scipy.linalg import LinAlgError, lapack
 from torch import Tensor
 
 
@@ -58,26 +59,36 @@ def solve(
     frames, count = x.shape
     gradient = equations.gradient.double() + smoothness.gradient(x)
     border = equations.border.double()
-    factor = cholesky_banded(_band(equations, smoothness, damping), lower=True, overwrite_ab=True, check_finite=False)
-    right = torch.cat([gradient[..., None], border], -1).reshape(frames * count, -1).numpy()
-    solved = cho_solve_banded((factor, True), right, overwrite_b=True, check_finite=False)
-    solution = torch.from_numpy(solved).reshape(frames, count, -1)
-    free, held = solution[..., 0], solution[..., 1:]
-    schur = equations.shared_matrix.double() + shared_damping.double().diag()
-    schur = schur - torch.einsum("tds,tdr->sr", border, held)
-    rest = equations.shared_gradient.double() - torch.einsum("tds,td->s", border, free)
-    shared = -torch.linalg.solve(schur, rest)
-    return (-free - held @ shared).float(), shared.float()
+    factor, failed = lapack.dpbtrf(_band(equations, smoothness, damping), lower=1, overwrite_ab=1)
+    if failed:
+        raise LinAlgError(f"fit: expected a positive definite matrix, row {failed} of {frames * count} is not")
+    # with the matrix L Lᵀ, forward alone for all columns, and back for the one that is wanted
+    right = torch.cat([gradient[..., None], border], -1).reshape(frames * count, -1)
+    solved = torch.from_numpy(_substitute(factor, right.numpy(), "N"))
+    free, held = solved[:, 0], solved[:, 1:]
+    schur = equations.shared_matrix.double() + shared_damping.double().diag() - held.T @ held
+    shared = -torch.linalg.solve(schur, equations.shared_gradient.double() - held.T @ free)
+    step = torch.from_numpy(_substitute(factor, (free + held @ shared)[:, None].numpy(), "T"))
+    return -step.reshape(frames, count).float(), shared.float()
+
+
+def _substitute(factor: np.ndarray, right: np.ndarray, turned: Literal["N", "T"]) -> np.ndarray:
+    """L⁻¹ or, `turned` "T", L⁻ᵀ times `right` [N, columns]."""
+    out: np.ndarray = lapack.dtbtrs(factor, right, uplo="L", trans=turned)[0]
+    return out
 
 
 def _band(equations: NormalEquations, smoothness: Smoothness, damping: Tensor) -> np.ndarray:
     """Lower band storage [2 D + 1, T D] of LAPACK: row k holds the entries k below the diagonal."""
     frames, count = equations.gradient.shape
-    band = np.zeros((2 * count + 1, frames, count))
-    row, column = np.tril_indices(count)
-    band[row - column, :, column] = equations.matrix.double().numpy()[:, row, column].T
-    band[0] += damping.double().numpy()
+    deep = 2 * count + 1
+    band = np.zeros((frames, count, deep))  # column by column
+    item = band.itemsize
+    # entry (i, j) of a frame's block lies i - j below column j's diagonal; zeros above the diagonal fall where smoothness comes
+    blocks = np.lib.stride_tricks.as_strided(band, (frames, count, count), (item * count * deep, item * (deep - 1), item))
+    blocks[:] = equations.matrix.triu().numpy()
+    band[..., 0] += damping.double().numpy()
     precision, square = smoothness.precision.numpy(), smoothness.square.numpy()
     for step in range(min(3, frames)):
-        band[step * count, : frames - step] += np.diagonal(square, -step)[:, None] * precision
-    return band.reshape(2 * count + 1, frames * count)
+        band[: frames - step, :, step * count] += np.diagonal(square, -step)[:, None] * precision
+    return band.reshape(frames * count, deep).T

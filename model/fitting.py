@@ -23,6 +23,7 @@ from model.fit_energy import CAMERA_AXES, Energy, State, every
 from model.fit_layout import Layout, Observations
 from model.fit_shape import BETAS, ShapePrior
 from model.fit_solver import solve
+from model.fit_threads import one_thread
 from model.types import JOINTS, SmplxParams
 
 COARSE_RATE = 6.0  # frames per second that the early stages look at, about
@@ -76,7 +77,7 @@ def fit(
         if on_step is not None:
             on_step(len(energies), total)
 
-    with torch.no_grad():
+    with torch.no_grad(), one_thread():
         focal = fixed.focal if fixed else options.focal_prior * max(observations.size)
         step = thinning(observations, COARSE_RATE)
         few = every(observations, step)

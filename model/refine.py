@@ -178,14 +178,14 @@ class Refiner:
         )
 
     def _points(self, x: Tensor, like: SmplxParams) -> tuple[Tensor, Tensor]:  # [B, K + J, 3], [B, K + J, D, 3]
-        moved, depth = self.carrier.move(self.params(x, like)), x[:, -1].exp()
-        slope = torch.zeros(*moved.points.shape[:2], UNKNOWNS, 3)
-        point, column = self.carrier.pairs.T
-        slope[:, point, column] = moved.by_pose
-        slope[:, :, ANGLES : ANGLES + BETAS] = (moved.by_shape[..., :BETAS] - self.body.joint_dirs[0, :, :BETAS]).mT
+        posed, depth = self.carrier.place(self.params(x, like)), x[:, -1].exp()
+        slope = torch.zeros(*posed.points.shape[:2], UNKNOWNS, 3)
+        every_axis = torch.eye(3).expand(*posed.points.shape[:2], 3, 3)
+        slope[:, :, :ANGLES] = self.carrier.by_pose(self.carrier.slopes(posed), every_axis).mT
+        slope[:, :, ANGLES : ANGLES + BETAS] = (self.carrier.by_shape(posed)[..., :BETAS] - self.body.joint_dirs[0, :, :BETAS]).mT
         slope[:, :, -3, 0] = slope[:, :, -2, 1] = depth[:, None]
         slope[:, :, -1] = (torch.stack([x[:, -3], x[:, -2], -torch.ones(len(x))], 1) * depth[:, None])[:, None]
-        return moved.points, slope
+        return posed.points, slope
 
 
 def mirrored(body: Body, params: SmplxParams) -> SmplxParams:

@@ -41,7 +41,7 @@ from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, 
 
 STAGE, LANDMARK_STAGE = "clip_fits", "landmarks"
 CODE_VERSION = "5"
-LANDMARK_VERSION = "1"
+LANDMARK_VERSION = "2"
 LEAST_FOUND = 0.5  # share of a clip's frames in which a body must be found
 RESIDUAL_SCALE = 0.06  # metres; a frame whose landmarks are off by this much has half the confidence
 _HANDS = HANDS_PART.start, HANDS_PART.start + HAND_COUNT, HANDS_PART.stop

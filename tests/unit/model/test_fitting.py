@@ -13,7 +13,7 @@ import torch
 from configs.schema import Config
 from model import fit_priors
 from model.body import UPPER_BODY, Body
-from model.fit_energy import Energy, State, every, geman_mcclure
+from model.fit_energy import CHUNK, Energy, State, every, geman_mcclure
 from model.fit_energy import project as to_pixels
 from model.fit_layout import BODY_NAMES, BODY_PART, FACE_PART, HANDS_PART, LANDMARKS, Layout, Observations, make_layout, observe
 from model.fit_points import Carrier
@@ -245,15 +245,14 @@ def test_derivatives_of_points_are_those_of_finite_differences(body, layout, tru
     carrier = Carrier(exact, points, torch.cartesian_prod(torch.arange(55), torch.arange(3)))
     pose = (truth.full_pose[:1] + 0.2 * torch.randn(1, 55, 3)).double()
     betas, face, transl = torch.randn(1, 10).double(), torch.rand(1, 10).double(), truth.transl[:1].double()
-    place = lambda p, b, e: carrier.place(SmplxParams.from_pose(p, b, e, transl))  # noqa: E731
-    moved = carrier.move(SmplxParams.from_pose(pose, betas, face, transl))
+    place = lambda p, b, e: carrier.place(SmplxParams.from_pose(p, b, e, transl)).points  # noqa: E731
+    posed = carrier.place(SmplxParams.from_pose(pose, betas, face, transl))
+    by_pose = carrier.by_pose(carrier.slopes(posed), torch.eye(3).double().expand(*posed.points.shape[:2], 3, 3))
     bend, shape = 1e-5 * torch.randn(1, 55, 3).double(), 1e-5 * torch.randn(2, 1, 10).double()
     turned = (place(pose + bend, betas, face) - place(pose - bend, betas, face)) / 2
-    point, coordinate = carrier.pairs.T
-    expected = torch.zeros_like(turned).index_add(1, point, moved.by_pose * bend.flatten()[coordinate][:, None])
-    assert torch.allclose(turned, expected, atol=5e-9)  # pose correctives are left out of the derivative
+    assert torch.allclose(turned, by_pose @ bend.flatten(), atol=5e-9)  # pose correctives are left out of the derivative
     grown = (place(pose, betas + shape[0], face + shape[1]) - place(pose, betas - shape[0], face - shape[1])) / 2
-    assert torch.allclose(grown, moved.by_shape @ torch.cat([*shape], -1)[0], atol=1e-11)
+    assert torch.allclose(grown, carrier.by_shape(posed) @ torch.cat([*shape], -1)[0], atol=1e-11)
 
 
 def test_gradient_is_that_of_the_energy(body, layout, seen, truth):
@@ -340,3 +339,25 @@ def test_offsets_move_landmarks_with_their_joint(body, layout, truth):
     plain, moved = (body.posed_points(x.points, truth) for x in (layout, shifted))
     assert torch.allclose((moved - plain)[:, 4].norm(dim=-1), torch.full((FRAMES,), 0.05), atol=1e-5)
     assert torch.equal(plain[:, :4], moved[:, :4])
+
+
+def test_threads_are_as_before_when_the_fit_has_ended(body, layout, seen):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    during: list[int] = []
+    try:
+        fit(body, layout, seen, FitOptions((1, 1, 1, 1)), on_step=lambda *_: during.append(torch.get_num_threads()))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert set(during) == {1}
+
+
+def test_a_clip_longer_than_a_chunk_is_linearised_as_its_frames_are(body, layout, truth):
+    long = SmplxParams.cat([truth] * 3)
+    seen, single = project(body, layout, long), project(body, layout, truth)
+    whole = Energy(body, layout, seen, EVERY_ANGLE, FOCAL, True).equations(state_of(long), 3.0)
+    part = Energy(body, layout, single, EVERY_ANGLE, FOCAL, True).equations(state_of(truth), 3.0)
+    assert len(long.transl) > CHUNK
+    assert torch.allclose(whole.matrix, torch.cat([part.matrix] * 3), rtol=1e-4, atol=1e-2)
+    assert torch.allclose(whole.shared_matrix, 3 * part.shared_matrix, rtol=1e-4, atol=1e-2)
