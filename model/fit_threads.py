@@ -7,33 +7,20 @@ as long and more; alone on two cores, torch's and scipy's threads took them from
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from scipy.linalg import _flapack
+from threadpoolctl import threadpool_limits
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Within, torch and scipy's linear algebra use the calling thread alone."""
-    threads, (get, put) = torch.get_num_threads(), _openblas()
-    of_scipy = get()
+    """Within, torch and the linear algebra of numpy and scipy use the calling thread alone."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    put(1)
     try:
-        yield
+        with threadpool_limits(1, "blas"):
+            yield
     finally:
         torch.set_num_threads(threads)
-        put(of_scipy)
-
-
-def _openblas() -> tuple[Callable[[], int], Callable[[int], Any]]:
-    """How to read and to set the number of threads of scipy's OpenBLAS; a scipy with another library keeps its threads."""
-    library = ctypes.CDLL(_flapack.__file__)
-    try:
-        return library.scipy_openblas_get_num_threads, library.scipy_openblas_set_num_threads
-    except AttributeError:
-        return (lambda: 1), (lambda _: None)

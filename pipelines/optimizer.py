@@ -35,7 +35,7 @@ def make_optimizer(task: nn.Module, settings: TrainConfig) -> torch.optim.Optimi
     return Muon([g for g in groups if g["params"]], settings.learning_rate, BETAS, weight_decay=settings.weight_decay)
 
 
-def inner_matrices(network: nn.Module) -> list[nn.Parameter]:
+def inner_matrices(network: nn.Module) -> list[Tensor]:
     """Weights of linear and convolution layers, but for small ones and the last."""
     layers = [(f"{n}.", m) for n, m in network.named_modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d))]
     weights = [m.weight for n, m in layers if not any(head in n for head in HEADS)]
@@ -59,7 +59,7 @@ class Muon(torch.optim.AdamW):
         return loss
 
     def _move(self, group: dict[str, Any]) -> None:
-        by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+        by_shape: dict[torch.Size, list[Tensor]] = {}
         for weight in group["params"]:
             if weight.grad is not None:
                 by_shape.setdefault(weight.flatten(1).shape, []).append(weight)
@@ -67,7 +67,7 @@ class Muon(torch.optim.AdamW):
             for weight in weights:
                 if weight not in self.state:  # AdamW reads a step from every saved state
                     self.state[weight] = {"momentum": torch.zeros_like(weight), "step": torch.zeros(())}
-            momenta, gradients = [self.state[w]["momentum"] for w in weights], [w.grad for w in weights]
+            momenta, gradients = [self.state[w]["momentum"] for w in weights], [w.grad for w in weights if w.grad is not None]
             torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
             ahead = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov's
             steps = orthogonal(torch.stack([x.flatten(1) for x in ahead])) * (ADAM_SIZE * max(shape) ** 0.5)
