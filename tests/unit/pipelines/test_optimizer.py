@@ -10,6 +10,7 @@ from torch import nn
 
 from configs.schema import Config, TrainConfig
 from pipelines.optimizer import ADAM_SIZE, Muon, inner_matrices, make_optimizer, orthogonal
+from pipelines.train import _engine
 
 MUON = TrainConfig(optimizer="muon", learning_rate=1e-2, weight_decay=0.0)
 
@@ -79,6 +80,11 @@ def test_it_learns(network):
     start = (network(x) - 1).square().mean().item()
     learn(network, make_optimizer(network, MUON), 0, 60)
     assert (network(x) - 1).square().mean().item() < 0.05 * start
+
+
+def test_matrices_that_zero_would_cut_up_are_refused(network):
+    with pytest.raises(ValueError, match=r"expected ZeRO stage 0.*got 1 in configs/deepspeed/zero1\.json"):
+        _engine(network, MUON.model_copy(update={"deepspeed": "configs/deepspeed/zero1.json"}), torch.device("cpu"))
 
 
 def test_only_two_are_known():

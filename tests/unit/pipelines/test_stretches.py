@@ -15,6 +15,13 @@ def positions(items):
     return [(at, item) for at, item in enumerate(items)]
 
 
+def noted(count, given):
+    """Numbers, which are noted in `given` when they are asked for."""
+    for i in range(count):
+        given.append(i)
+        yield i
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_results_are_in_order_and_do_not_depend_on_the_number_of_threads(threads):
     expected = [(i, i) for i in range(10)] + [(3 + i % 10, i) for i in range(10, 34)]
@@ -46,11 +53,6 @@ def test_items_are_not_read_further_ahead_than_a_stretch_more_than_there_are_thr
     given: list[int] = []
     done: list[int] = []
 
-    def items():
-        for i in range(100):
-            given.append(i)
-            yield i
-
     def slow(items):
         found = []
         for item in items:
@@ -60,16 +62,11 @@ def test_items_are_not_read_further_ahead_than_a_stretch_more_than_there_are_thr
         done.extend(found)
         return found
 
-    assert by_stretches(items(), slow, 10, 0, 2) == list(range(100))
+    assert by_stretches(noted(100, given), slow, 10, 0, 2) == list(range(100))
 
 
 def test_what_the_work_raises_is_raised_and_reading_stops():
     given: list[int] = []
-
-    def items():
-        for i in range(1000):
-            given.append(i)
-            yield i
 
     def work(items):
         for item in items:
@@ -78,7 +75,7 @@ def test_what_the_work_raises_is_raised_and_reading_stops():
         return []
 
     with pytest.raises(ValueError, match="picture 25 is broken"):
-        by_stretches(items(), work, 10, 3, 2)
+        by_stretches(noted(1000, given), work, 10, 3, 2)
     assert len(given) <= 60
 
 
