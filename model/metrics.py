@@ -27,6 +27,7 @@ from model.losses import ssim_map
 from model.metrics_arrays import Floats, Values, as_array, as_tensor, same_shape
 from model.metrics_intervals import Interval as Interval
 from model.metrics_intervals import speaker_bootstrap as speaker_bootstrap
+from model.metrics_intervals import speaker_jackknife as speaker_jackknife
 from model.metrics_speech import BEAT_JOINTS as BEAT_JOINTS
 from model.metrics_speech import LaggedCorrelation as LaggedCorrelation
 from model.metrics_speech import Visemes as Visemes

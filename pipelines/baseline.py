@@ -46,7 +46,7 @@ from pipelines.scoring import DEFINITIONS, TRUTH, score
 from pipelines.scoring_summary import markdown_rows
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, writing
 
-CODE_VERSION = "8"  # 7: avatars are fitted to their pictures; 8: codes are drawn as they were learned
+CODE_VERSION = "9"  # 8: codes are drawn as they were learned; 9: jackknife intervals of FGD
 
 
 def motion(config: Config, store: Store, home: Home | None = None) -> Record:

@@ -154,7 +154,8 @@ def reading(found: Comparison) -> list[str]:
         told = "Read both systems between those two." if frozen > floor else "On so few clips it cannot tell motion from none."
         lines.append(
             f"Fréchet distances are against {found.judged_by}: the oracle draw's {floor:.3g} is what another true performance scores "
-            f"on these clips, a frozen pose {frozen:.3g}. {told}"
+            f"on these clips, a frozen pose {frozen:.3g}. {told} Few speakers make all of them too large and ratios nearer to 1: an "
+            "interval says what as many other speakers would give."
         )
     lines.append(
         "Mouths are judged by mouth_r_gain: correlation with the speech less that with somebody else's. A mouth that only follows "
@@ -170,7 +171,7 @@ def reading(found: Comparison) -> list[str]:
 def verdict(name: str, interval: Interval) -> str:
     """What a headline figure says, in words."""
     if interval.low is None or interval.high is None:
-        return "one speaker: no interval"
+        return "no interval: too few speakers"
     good, neutral = (interval.low > 0, interval.high < 0), 0.0
     if name == "fgd_ratio":
         good, neutral = (interval.high < 1, interval.low > 1), 1.0

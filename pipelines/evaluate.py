@@ -40,7 +40,7 @@ from pipelines.scoring import DEFINITIONS, TRUTH, picture_scores, score
 from pipelines.scoring_summary import markdown_rows
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json, writing
 
-CODE_VERSION = "7"  # 5: the face begins at rest; 6: against the true motion; 7: avatars are fitted to their pictures
+CODE_VERSION = "8"  # 6: against the true motion; 7: avatars are fitted to their pictures; 8: jackknife intervals of FGD
 NEAREST_AMONG = 400  # training clips
 SHOWN = 4  # held-out subjects in the preview
 VIEWS = 6  # views of a held-out subject that are compared, the reference among them

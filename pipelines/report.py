@@ -21,7 +21,7 @@ from pipelines.report_plots import plot_intervals
 from pipelines.scoring_summary import cell, markdown_rows, number
 from pipelines.store import Record, Store, hash_files, hash_json, write_json, writing
 
-CODE_VERSION = "4"  # 3: how to read it, who learned what; 4: what the truth is
+CODE_VERSION = "5"  # 4: what the truth is; 5: jackknife intervals of FGD
 COLOURS = {
     "ground_truth": "#18202b", "oracle_draw": "#2f8f5b", "other_clip": "#8a94a0", "nearest_clip": "#7d5ba6", "frozen": "#b0b8c1",
     "still_avatar": "#5f9ea0",
@@ -38,7 +38,7 @@ ABOUT = {
     "moving less: see how to read)",
     "mouth_gain": "correlation of mouth and speech beyond that with wrong speech, end to end less two-stage; above 0 is better as long "
     "as neither passes the truth (see how to read)",
-    "fgd_ratio": "Fréchet distance of motion, end to end over two-stage; below 1 is better",
+    "fgd_ratio": "Fréchet distance of motion, end to end over two-stage; below 1 is better, few speakers bring it nearer to 1",
 }
 FEW = 5  # speakers under which the page says how little intervals tell
 LINEAGE = ("run", "checkpoint", "data", "commit")
@@ -142,8 +142,8 @@ def _page(
         _section("speaking-section", "Speaking", "One picture and speech that the networks never saw.", source["stage2"], films=speaking),
         _section(
             "figures-section", "Figures",
-            f"{len(found.who)} held-out clips of {speakers} speakers; intervals are 95 %, over speakers. The truth is {found.judged_by}. "
-            "The difference is end to end less two-stage on the same clips.",
+            f"{len(found.who)} held-out clips of {speakers} speakers; intervals are 95 %, over speakers (means: bootstrap; Fréchet "
+            f"distances: jackknife). The truth is {found.judged_by}. The difference is end to end less two-stage on the same clips.",
             both, tables=[_table(found, table, figures)],
         ),
         _section(

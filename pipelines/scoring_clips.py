@@ -32,7 +32,8 @@ JERK_JOINTS = [15, 20, 21]  # head and wrists
 MOUTH = (61, 291, 0, 17, 13, 14)  # mediapipe's corners of the mouth, outer and inner middles of the lips
 LEAST = 16  # frames under which a clip is not scored
 DEFINITIONS = {
-    "fgd": "Fréchet distance of latents of 32-frame windows (6D of 55 joints), raw; compares only with the same auto-encoder ↓",
+    "fgd": "Fréchet distance of latents of 32-frame windows (6D of 55 joints), raw; compares only with the same auto-encoder "
+    "and as many speakers: too large with few ↓",
     "bc": "beat consistency against speech onsets, σ 0.3 s, joint speeds relative to the truth's (cannot tell right from wrong speech)",
     "bc_mismatched": "the same with another clip's speech: the control",
     "bc_gain": "bc less bc_mismatched",

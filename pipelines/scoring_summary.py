@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,10 +12,9 @@ from torch import Tensor
 
 from model import metrics
 from model.fgd import Moments, frechet_of
-from model.metrics_intervals import speaker_draws
+from model.metrics_arrays import Floats
 from pipelines.scoring_clips import DEFINITIONS
 
-RESAMPLES_FGD = 200
 ROUNDING = 1e-9  # less is an error of rounding, such as the truth's distance from itself
 Latents = Mapping[str, tuple[Tensor, Tensor]]  # clip → latents of the truth and of a row, over the same frames
 Figures = Mapping[str, Mapping[str, float]]  # clip → figure → value
@@ -67,22 +66,15 @@ def summary(row: Row, who: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def _fgd(row: Row, who: Mapping[str, str]) -> metrics.Interval | None:
-    """FGD of all clips, and its interval over speakers; the truth's side is drawn with it.
-
-    A distance between fewer speakers is larger, so that the bounds lie high, the more so the fewer there are.
-    """
+    """FGD of all clips, and its interval over speakers (`metrics.speaker_jackknife`), who are left out of both sides at once."""
     if sum(len(truth) for truth, _ in row.latents.values()) < 2:
         return None
-    distance, speakers = _distance(row.latents, who)
-    value = float(distance(torch.ones(1, speakers)))
-    if speakers < 2:
-        return metrics.Interval(value, None, None)
-    low, high = np.quantile(distance(torch.from_numpy(speaker_draws(speakers, RESAMPLES_FGD))).numpy(), [0.025, 0.975])
-    return metrics.Interval(value, float(low), float(high))
+    value, without = _distances(row.latents, who)
+    return metrics.speaker_jackknife(value, without)
 
 
-def _distance(latents: Latents, who: Mapping[str, str]) -> tuple[Callable[[Tensor], Tensor], int]:
-    """Function from how often each speaker is drawn [R, S] to FGD [R], and S."""
+def _distances(latents: Latents, who: Mapping[str, str]) -> tuple[float, Floats]:
+    """FGD of all clips, and without each speaker [S] (none where the others have no two windows)."""
     names = sorted(latents)
     centre = torch.cat([latents[n][0] for n in names]).double().mean(0)
     speakers = sorted({who[n] for n in names})
@@ -90,24 +82,24 @@ def _distance(latents: Latents, who: Mapping[str, str]) -> tuple[Callable[[Tenso
     for side in range(2):
         each = [torch.cat([latents[n][side] for n in names if who[n] == s]) for s in speakers]
         sides.append(Moments.stack([Moments.of(x, centre) for x in each]))
-    return (lambda draws: frechet_of(*(s.weighted(draws) for s in sides))), len(speakers)
+    distance = lambda counted: frechet_of(*(s.weighted(counted) for s in sides)).numpy()  # noqa: E731
+    count = len(speakers)
+    enough = bool((sides[0].count.sum() - sides[0].count >= 2).all())
+    without = distance(1 - torch.eye(count)) if enough else np.zeros(0)
+    return float(distance(torch.ones(1, count))), without
 
 
 def fgd_ratio(first: Latents, second: Latents, who: Mapping[str, str]) -> metrics.Interval:
     """FGD of one row over that of another, on the clips that both have; below 1 the first is nearer to the truth.
 
-    Both sides of the interval's resamples hold the same speakers.
+    Speakers are left out of both rows at once. Both distances are too large with few speakers, so that the ratio is too near to 1.
     """
     shared = sorted(set(first) & set(second))
     if not shared:
         raise ValueError("fgd_ratio: expected two rows with clips in common, got none")
-    (above, speakers), (below, _) = (_distance({n: x[n] for n in shared}, who) for x in (first, second))
-    ratio = lambda draws: above(draws) / below(draws).clamp(min=1e-12)  # noqa: E731
-    value = float(ratio(torch.ones(1, speakers)))
-    if speakers < 2:
-        return metrics.Interval(value, None, None)
-    low, high = np.quantile(ratio(torch.from_numpy(speaker_draws(speakers, RESAMPLES_FGD))).numpy(), [0.025, 0.975])
-    return metrics.Interval(value, float(low), float(high))
+    (above, fewer_above), (below, fewer_below) = (_distances({n: x[n] for n in shared}, who) for x in (first, second))
+    without = fewer_above / np.where(fewer_below > 0, fewer_below, np.nan)  # no ratio, no bounds
+    return metrics.speaker_jackknife(above / max(below, 1e-12), without)
 
 
 def difference(first: Figures, second: Figures, who: Mapping[str, str], figure: str) -> metrics.Interval | None:

@@ -73,7 +73,7 @@ def test_gains_are_paired_and_the_ratio_is_of_distances(made):
     assert {n: verdict(n, i) for n, i in found.items()} == dict.fromkeys(found, "end to end is better")
     assert verdict("psnr_gain", Interval(0.1, -1, 1)) == "undecided: the interval holds 0"
     assert verdict("fgd_ratio", Interval(1.2, 1.1, 1.3)) == "two-stage is better"
-    assert verdict("psnr_gain", Interval(0.1, None, None)) == "one speaker: no interval"
+    assert verdict("psnr_gain", Interval(0.1, None, None)) == "no interval: too few speakers"
 
 
 def test_what_each_stage_loses_is_positive_where_it_is_worse(made):
