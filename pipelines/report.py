@@ -17,11 +17,11 @@ from model.metrics import Interval
 from pipelines.comparison import ACCUMULATION, LOST, MEANINGS, ORDER, OURS, ROW_NAMES, THEIRS, Comparison, reading, verdict
 from pipelines.provenance import provenance
 from pipelines.report_films import film, picture, shared_clips, side_by_side
-from pipelines.report_plots import plot_intervals
+from pipelines.report_plots import Panel, plot_intervals
 from pipelines.scoring_summary import cell, markdown_rows, number
 from pipelines.store import Record, Store, hash_files, hash_json, write_json, writing
 
-CODE_VERSION = "5"  # 4: what the truth is; 5: jackknife intervals of FGD
+CODE_VERSION = "6"  # 4: what the truth is; 5: jackknife intervals of FGD; 6: all rows in all panels
 COLOURS = {
     "ground_truth": "#18202b", "oracle_draw": "#2f8f5b", "other_clip": "#8a94a0", "nearest_clip": "#7d5ba6", "frozen": "#b0b8c1",
     "still_avatar": "#5f9ea0",
@@ -63,7 +63,7 @@ def _write(config: Config, store: Store, found: Comparison) -> dict[str, Any]:
         folder.mkdir()
         for i, clip in enumerate(clips):
             side_by_side(store, clip, folder / f"side_by_side_{i}.mp4")
-        plot_intervals(folder / "figures.png", _panels(found, table))
+        plot_intervals(folder / "figures.png", _panels(table))
         plot_intervals(folder / "losses.png", _loss_panels(losses))
         write_json(folder / "table.json", found.as_json())
         (folder / "table.md").write_text(text)
@@ -277,13 +277,11 @@ def _training(store: Store) -> dict[str, Any]:
     return found
 
 
-def _panels(found: Comparison, table: dict[str, Any]) -> list[Any]:
+def _panels(table: dict[str, Any]) -> list[Panel]:
     chosen = [f for f in ("psnr", "ssim", "fgd", "mouth_r_gain", "upper_mpjpe_mm", "jerk") if any(f in r for r in table.values())]
-    return [
-        (f, [(ROW_NAMES[n], COLOURS[n], Interval(r[f]["value"], r[f]["low"], r[f]["high"])) for n, r in table.items() if f in r])
-        for f in chosen
-    ]
+    interval = lambda figure: None if figure is None else Interval(figure["value"], figure["low"], figure["high"])  # noqa: E731
+    return [(f, [(ROW_NAMES[n], COLOURS[n], interval(r.get(f))) for n, r in table.items()]) for f in chosen]
 
 
-def _loss_panels(losses: dict[str, dict[str, Interval]]) -> list[Any]:
-    return [(f"{f} lost", [(PARTS[p][0], PARTS[p][2], i) for p, i in lost.items()]) for f, lost in losses.items()]
+def _loss_panels(losses: dict[str, dict[str, Interval]]) -> list[Panel]:
+    return [(f"{f} lost", [(name, colour, lost.get(p)) for p, (name, _, colour) in PARTS.items()]) for f, lost in losses.items()]

@@ -7,33 +7,47 @@ from pathlib import Path
 
 from model.metrics import Interval
 
-Panel = tuple[str, list[tuple[str, str, Interval]]]  # title; label, colour and value of each line
+Panel = tuple[str, list[tuple[str, str, Interval | None]]]  # title; label, colour and value of each line (none: an empty line)
 
 
 def plot_intervals(path: Path, panels: list[Panel]) -> None:
-    """One panel a figure, one line a row with its 95 % interval; PNG, the same bytes for the same values."""
+    """One panel a figure, one line a row with its 95 % interval; PNG, the same bytes for the same values.
+
+    All panels have the same lines, since only the first of each row of panels names them.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
+    labels = [label for label, _, _ in panels[0][1]] if panels else []
+    for title, lines in panels:
+        got = [label for label, _, _ in lines]
+        if got != labels:
+            raise ValueError(f"plot_intervals: expected the lines {labels} in every panel, got {got} in {title}; give None for absent ones")
     columns = min(3, max(1, len(panels)))
-    height = max((len(lines) for _, lines in panels), default=1)
     rows = max(1, math.ceil(len(panels) / columns))
-    figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, (0.32 * height + 0.9) * rows), squeeze=False)
+    size = (4.2 * columns, (0.3 * max(1, len(labels)) + 0.95) * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     for k, (axis, (title, lines)) in enumerate(zip(axes.flat, panels, strict=False)):
         for i, (_, colour, value) in enumerate(lines):
+            if value is None:
+                axis.text(0.02, i, "no value", color="#8a94a0", fontsize=7, va="center", transform=axis.get_yaxis_transform())
+                continue
             if value.low is not None and value.high is not None:
                 axis.plot([value.low, value.high], [i, i], color=colour, alpha=0.35, lw=5, solid_capstyle="round")
             axis.plot(value.value, i, "o", color=colour, ms=6)
-        axis.set_yticks(range(len(lines)), [label for label, _, _ in lines] if k % columns == 0 else [""] * len(lines), fontsize=8)
+        axis.set_yticks(range(len(lines)), labels if k % columns == 0 else [""] * len(lines), fontsize=8)
         axis.set_ylim(len(lines) - 0.4, -0.6)
         axis.set_title(title, fontsize=9)
+        axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], min_n_ticks=3))
         axis.tick_params(axis="x", labelsize=8)
+        axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", color="#e6eaee")
         axis.spines[["top", "right", "left"]].set_visible(False)
-    figure.tight_layout()
+    figure.tight_layout(h_pad=1.5, w_pad=1.5)
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)

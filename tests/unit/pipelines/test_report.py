@@ -15,6 +15,7 @@ from model.metrics import Interval
 from pipelines.comparison import Comparison, verdict
 from pipelines.media import write_video
 from pipelines.report import comparison, lineage
+from pipelines.report_plots import plot_intervals
 from pipelines.scoring import DEFINITIONS, Scored
 from pipelines.scoring_summary import Row
 from pipelines.store import InputRejected, Store, write_json
@@ -114,6 +115,26 @@ def test_dagster_is_told_the_same(made):
     assert "the truth is the speakers' true motion" in facts["table"]
     assert "| psnr_gain | 2 [2, 2] | end to end is better |" in facts["table"]
     assert facts["table"] == (made[1].comparison / "table.md").read_text()
+
+
+def test_every_panel_of_the_still_plot_has_the_rows_that_the_first_one_names(made, monkeypatch, tmp_path):
+    from matplotlib import pyplot as plt
+
+    kept = []
+    monkeypatch.setattr(plt, "close", kept.append)
+    line = ("two-stage", "#c96a12", Interval(1.0, 0.5, 2.0))
+    panels = [("psnr", [("truth", "#18202b", None), line]), ("fgd", [("truth", "#18202b", Interval(0.0, 0.0, 0.0)), line])]
+    plot_intervals(tmp_path / "a.png", panels)
+    first, second = kept.pop().axes
+    assert [label.get_text() for label in first.get_yticklabels()] == ["truth", "two-stage"]
+    assert [text.get_text() for text in first.texts] == ["no value"]
+    points = [[line.get_ydata()[0] for line in axis.lines if line.get_marker() == "o"] for axis in (first, second)]
+    assert points == [[1], [0, 1]]  # one height, one row
+    monkeypatch.undo()
+    plot_intervals(tmp_path / "b.png", panels)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    with pytest.raises(ValueError, match=r"expected the lines \['truth', 'two-stage'\] in every panel, got \['two-stage'\] in jerk"):
+        plot_intervals(tmp_path / "c.png", [*panels, ("jerk", [line])])
 
 
 def test_the_page_needs_nothing_but_itself(made):
