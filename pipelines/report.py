@@ -7,6 +7,7 @@ own (`comparison.py` puts the evaluations' figures side by side), and under ever
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from configs.schema import Config
 from model.metrics import Interval
 from pipelines.comparison import ACCUMULATION, LOST, MEANINGS, ORDER, OURS, ROW_NAMES, THEIRS, Comparison, reading, verdict
 from pipelines.provenance import provenance
-from pipelines.report_films import film, picture, shared_clips, side_by_side
+from pipelines.report_films import encoded, film, picture, shared_clips, side_by_side
 from pipelines.report_plots import Panel, plot_intervals
 from pipelines.scoring_summary import cell, markdown_rows, number
 from pipelines.store import Record, Store, hash_files, hash_json, write_json, writing
 
-CODE_VERSION = "6"  # 4: what the truth is; 5: jackknife intervals of FGD; 6: all rows in all panels
+CODE_VERSION = "6"  # 4: what the truth is; 5: jackknife intervals of FGD; 6: all rows in all panels, whole pages on paper
 COLOURS = {
     "ground_truth": "#18202b", "oracle_draw": "#2f8f5b", "other_clip": "#8a94a0", "nearest_clip": "#7d5ba6", "frozen": "#b0b8c1",
     "still_avatar": "#5f9ea0",
@@ -144,18 +145,18 @@ def _page(
             "figures-section", "Figures",
             f"{len(found.who)} held-out clips of {speakers} speakers; intervals are 95 %, over speakers (means: bootstrap; Fréchet "
             f"distances: jackknife). The truth is {found.judged_by}. The difference is end to end less two-stage on the same clips.",
-            both, tables=[_table(found, table, figures)],
+            both, tables=[_table(found, table, figures)], still=encoded((folder / "figures.png").read_bytes()),
         ),
         _section(
             "reading-section", "How to read these figures", "", both, points=reading(found),
             tables=[_learned(found)] if found.learned else [],
         ),
-        _section("curves-section", "Over time", "Touch or point at a plot to read it.", both),
+        _section("curves-section", "Over time", "", both),
         _section(
             "losses-section", "What each stage loses",
             "The two-stage system with one stage replaced by the truth, on the same clips. An avatar fitted to other frames of the "
             "clip, moved by the true motion, is the ceiling; every number is what is lost against it.",
-            both, tables=[_loss_table(found)] if losses else [],
+            both, tables=[_loss_table(found)] if losses else [], still=encoded((folder / "losses.png").read_bytes()),
         ),
         _section(
             "stage1-section", "Stage 1: one picture to an avatar", f"{found.stage1.get('subjects', 0)} held-out people, views not shown.",
@@ -163,7 +164,7 @@ def _page(
             pictures=[picture(preview, "Held-out people: truth above; predicted and true SMPL-X below")] if preview.is_file() else [],
         ),
         _section("training-section", "Training", "", source["stage2"]),
-        _section("paper-section", "For a paper", "The same as markdown, and what every figure is.", source["stage2"]),
+        _section("paper-section", "For a paper", "What every figure is; on the screen also all tables as markdown.", source["stage2"]),
         _section("lineage-section", "Where these figures come from", "", [], tables=[_plain(provenance(config, store))]),
     ]  # fmt: skip
     absent = {"speaking-section": not speaking, "films-section": not films, "training-section": not training, "losses-section": not losses}
@@ -188,7 +189,8 @@ def _page(
 
 
 def _section(id: str, title: str, text: str, source: list[tuple[str, str]], **more: Any) -> dict[str, Any]:
-    return {"id": id, "title": title, "text": text, "lineage": source, "films": [], "tables": [], "pictures": [], "points": [], **more}
+    blank = {"films": [], "still": "", "tables": [], "pictures": [], "points": []}
+    return {"id": id, "title": title, "text": text, "lineage": source, **blank, **more}
 
 
 def _table(found: Comparison, table: dict[str, Any], figures: list[str]) -> dict[str, Any]:
@@ -235,25 +237,33 @@ def _stage1_table(results: dict[str, Any]) -> dict[str, Any]:
 
 def _learned(found: Comparison) -> dict[str, Any]:
     """What each side was trained on, and how long."""
-    head = [{"text": t, "kind": ""} for t in ("", "learned from", "optimiser steps", "motion seen")]
+    head = [{"text": t, "kind": "text"} for t in ("", "learned from", "optimiser steps", "motion seen")]
     rows = [
-        [{"text": name, "kind": "name"}, *({"text": str(facts.get(k, "–")), "kind": ""} for k in ("data", "steps", "seen"))]
+        [{"text": name, "kind": "name"}, *({"text": str(facts.get(k, "–")), "kind": "text"} for k in ("data", "steps", "seen"))]
         for name, facts in found.learned.items()
     ]
     return {"head": head, "rows": rows, "note": ""}
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:
-    rows = [[{"text": k, "kind": "name"}, {"text": str(v), "kind": ""}] for k, v in facts.items()]
-    return {"head": [{"text": "what", "kind": ""}, {"text": "version", "kind": ""}], "rows": rows, "note": ""}
+    rows = [[{"text": k, "kind": "name"}, {"text": str(v), "kind": "text"}] for k, v in facts.items()]
+    return {"head": [{"text": t, "kind": "text"} for t in ("what", "version")], "rows": rows, "note": ""}
 
 
 def _cell(figure: dict[str, Any] | None, kind: str) -> dict[str, str]:
     if figure is None:
         return {"text": "–", "small": "", "kind": kind}
     certain = figure["low"] is None or figure["low"] == figure["high"]
-    bounds = "" if certain else f"{number(figure['low'], 3)} … {number(figure['high'], 3)}"
-    return {"text": number(figure["value"]), "small": bounds, "kind": kind}
+    bounds = "" if certain else f"{_short(figure['low'])} … {_short(figure['high'])}"
+    return {"text": _short(figure["value"]), "small": bounds, "kind": kind}
+
+
+def _short(value: float) -> str:
+    """Three significant digits, as long as these are not more than five decimals."""
+    size = abs(value)
+    if size < 1e-5:
+        return number(value, 2)
+    return f"{value:.{min(5, max(0, 2 - math.floor(math.log10(size))))}f}"
 
 
 def _bracketed(interval: Interval | None) -> str:

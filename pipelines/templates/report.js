@@ -14,7 +14,13 @@ const ticks = (low, high, count) => {
   const step = [1, 2, 5, 10].map(k => k * power).find(s => s >= raw);
   const found = [];
   for (let t = Math.ceil(low / step) * step; t <= high + step / 1e6; t += step) found.push(Math.abs(t) < step / 1e6 ? 0 : t);
-  return found;
+  return found.length > 1 || count > 9 ? found : ticks(low, high, count + 1); // one alone tells no scale
+};
+// logarithms of 1, 2 and 5 times powers of ten, or of ten's powers alone where there are many
+const powers = (low, high) => {
+  const steps = high - low > 3 ? [1] : [1, 2, 5], found = [];
+  for (let p = Math.floor(low); p <= high; p += 1) for (const k of steps) found.push(p + Math.log10(k));
+  return found.filter(t => t >= low && t <= high);
 };
 const canvas = (host, height) => {
   host.replaceChildren();
@@ -54,21 +60,21 @@ function intervals(host, rows, title, zero) {
 // lines over x, with a reading under the pointer; returns nothing
 function lines(host, series, options) {
   const [svg, width] = canvas(host, options.height || 190);
-  const height = options.height || 190, left = 46, right = width - 10, top = 8, bottom = height - 34;
+  const height = options.height || 190, left = 46, right = width - 10, top = 24, bottom = height - 34;
   const finite = series.filter(s => s.x.length);
   if (!finite.length) return;
   const scale = options.log ? v => Math.log10(Math.max(v, 1e-9)) : v => v;
   const xs = finite.flatMap(s => [s.x[0], s.x[s.x.length - 1]]), ys = finite.flatMap(s => s.y).map(scale);
   const x0 = Math.min(...xs), x1 = Math.max(...xs), low = options.log ? Math.min(...ys) : Math.min(0, ...ys), high = Math.max(...ys) * (options.log ? 1 : 1.05) || 1;
   const px = v => left + (v - x0) / (x1 - x0 || 1) * (right - left), py = v => bottom - (scale(v) - low) / (high - low || 1) * (bottom - top);
-  for (const t of ticks(low, high, 4)) {
+  for (const t of options.log ? powers(low, high) : ticks(low, high, 4)) {
     const y = bottom - (t - low) / (high - low || 1) * (bottom - top);
     make(svg, "line", { x1: left, x2: right, y1: y, y2: y, stroke: "#e6eaee" });
     make(svg, "text", { x: left - 6, y: y + 4, "text-anchor": "end" }, format(options.log ? Math.pow(10, t) : t));
   }
   for (const t of ticks(x0, x1, wide(width) ? 8 : 4)) make(svg, "text", { x: px(t), y: bottom + 15, "text-anchor": "middle" }, format(t));
   make(svg, "text", { x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, options.x);
-  make(svg, "text", { x: left, y: top + 4 }, options.y);
+  make(svg, "text", { x: 2, y: 12 }, options.y);
   for (const s of finite) {
     const path = s.x.map((v, i) => `${i ? "L" : "M"}${px(v).toFixed(1)} ${py(s.y[i]).toFixed(1)}`).join("");
     if (s.fill) make(svg, "path", { d: `${path}L${px(s.x[s.x.length - 1])} ${bottom}L${px(s.x[0])} ${bottom}Z`, fill: s.color, "fill-opacity": 0.5 });
@@ -115,7 +121,7 @@ if (byId("losses")) {
   draws.push(() => {
     const figure = pick.value, lost = data.losses[figure];
     const rows = data.part_order.filter(n => lost[n]).map(n => Object.assign({}, parts[n], lost[n]));
-    intervals(byId("losses"), rows, `${figure}: lost against true motion and a fitted avatar (right: worse)`, 0);
+    intervals(byId("losses"), rows, `${figure} lost (right: worse)`, 0);
     byId("loss-says").textContent = data.definitions[figure];
   });
   pick.addEventListener("change", () => draws.forEach(d => d()));

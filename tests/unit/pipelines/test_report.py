@@ -146,6 +146,9 @@ def test_the_page_needs_nothing_but_itself(made):
     assert '<meta name="viewport"' in page
     assert "@media print" in page
     assert "talk3/<b>" not in page  # names are escaped
+    assert '<td class="ours">21.5<small>21.0 … 22.0</small></td>' in page  # three digits, no more
+    assert len(re.findall(r'<img class="still"', page)) == 1  # the film's, for paper
+    assert len(re.findall(r'<figure class="card still"><img [^>]*image/png', page)) == 2  # all figures at once, where nobody can choose
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S).group(1))
     assert data["rows"]["end_to_end"]["psnr"]["value"] == pytest.approx(21.5)
     figures = re.search(r'id="figure-choice">(.*?)</select>', page).group(1)
@@ -162,14 +165,52 @@ def test_a_missing_evaluation_is_told(tmp_path):
     assert lineage({}) == []
 
 
+def browsed(tmp_path, page, *options):
+    """What a headless Chromium says about a page, and its log."""
+    words = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--enable-logging=stderr"]
+    words += ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=3000", *options, f"file://{page}"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout, done.stderr
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
 def test_a_browser_draws_it_without_a_network(made, tmp_path):
-    page = made[1].comparison / "report.html"
-    words = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--enable-logging=stderr"]
-    words += ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=3000", "--window-size=420,900", "--dump-dom", f"file://{page}"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
-    assert "CONSOLE" not in done.stderr  # no error of the script's
-    drawn = done.stdout
+    drawn, log = browsed(tmp_path, made[1].comparison / "report.html", "--window-size=420,900", "--dump-dom")
+    assert "CONSOLE" not in log  # no error of the script's
     assert len(re.findall(r"<circle", drawn)) == 4 + 4  # psnr of four rows with it, losses of four
     assert len(re.findall(r"<path", drawn)) >= 2 * 3 + 1  # two plots of three rows, the training's
     assert 'id="figure-says">PSNR' in drawn
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+@pytest.mark.parametrize("width", [320, 375])
+def test_nothing_sticks_out_on_a_phone(made, tmp_path, width):
+    long = "speaker700000_talk700000/speaker700000_talk700000_00000000"  # ids of filmed speakers are longer than a phone is wide
+    page = tmp_path / "page.html"
+    page.write_text((made[1].comparison / "report.html").read_text().replace("talk1/a", long))
+    frame = tmp_path / "frame.html"  # a window is never narrower than 500
+    frame.write_text(
+        f"<iframe width={width} height=900 src=page.html></iframe><script>onload = () => document.title = "
+        "document.querySelector('iframe').contentDocument.documentElement.scrollWidth</script>"
+    )
+    drawn, _ = browsed(tmp_path / "profile", frame, "--allow-file-access-from-files", "--dump-dom")
+    assert 0 < int(re.search(r"<title>(\d+)</title>", drawn).group(1)) <= width
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("chromium", "pdftotext"))), reason="no chromium or no pdftotext")
+@pytest.mark.parametrize("paper", ["A4", "letter", "200mm 230mm", "150mm 210mm"])
+def test_on_paper_no_heading_is_left_alone_and_nothing_is_for_the_screen(made, tmp_path, paper):
+    text = (made[1].comparison / "report.html").read_text()
+    assert "@page { margin" in text
+    page, pdf = tmp_path / "page.html", tmp_path / "page.pdf"
+    page.write_text(text.replace("@page { margin", f"@page {{ size: {paper}; margin"))
+    browsed(tmp_path / "profile", page, "--no-pdf-header-footer", f"--print-to-pdf={pdf}")
+    said = subprocess.run(["pdftotext", "-layout", pdf, "-"], capture_output=True, text=True, check=True).stdout
+    pages = [[line.strip() for line in lines.splitlines() if line.strip()] for lines in said.split("\f")[:-1]]
+    headings = re.findall("<h2>(.*?)</h2>", text)
+    assert len(headings) >= 8
+    for heading in headings:
+        lines = next(lines for lines in pages if heading in lines)
+        assert lines.index(heading) < len(lines) - 1, f"{heading!r} ends a page of {paper}"
+    assert not any("Touch or point" in line or line.startswith("| psnr") for lines in pages for line in lines)
+    assert all(pages)  # none is empty
