@@ -59,6 +59,15 @@ class MotionAutoencoder(nn.Module):
         assert isinstance(first, nn.Conv1d)
         return self.encoder[1:](_linear(x, first).mT)
 
+    def encode_motion(self, motion: Tensor) -> Tensor:  # [T, F] → [K, L]
+        """Latents of the windows of `motion_windows`, whose frames in common are looked at once."""
+        if len(motion) < WINDOW:
+            return self.encode(motion.new_zeros(0, WINDOW, motion.shape[-1]))
+        first = self.encoder[0]
+        assert isinstance(first, nn.Conv1d)
+        seen = F.linear((motion - self.mean) / self.spread, first.weight[..., 0], first.bias)
+        return self.encoder[1:](seen.unfold(0, WINDOW, STRIDE))
+
     def decode(self, latents: Tensor) -> Tensor:  # [K, L] → [K, 32, F]
         last = self.decoder[-1]
         assert isinstance(last, nn.Conv1d)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.metrics_arrays import Floats, Values, as_array, same_shape
+from model.metrics_arrays import Floats, Values, as_array, lengths, same_shape
 
 # the 13 joints of the body whose beats EMAGE counts: spine, neck, head, collars, shoulders, elbows, wrists
 BEAT_JOINTS = (3, 6, 9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21)
@@ -52,7 +52,7 @@ def motion_beats(joints: Values, fps: float, mean_speed: Values | None = None) -
     """Seconds of the beats of each of the 13 joints; see `beat_consistency`."""
     x = as_array(joints)[:, list(BEAT_JOINTS)]
     # central differences
-    speed = np.linalg.norm(np.gradient(x, 1 / fps, axis=0), axis=-1)  # [T, 13]
+    speed = lengths(np.gradient(x, 1 / fps, axis=0))  # [T, 13]
     usual = speed.mean(0) if mean_speed is None else as_array(mean_speed)[list(BEAT_JOINTS)]
     first, last = math.ceil(BEAT_MARGIN * fps), math.floor((len(x) / fps - BEAT_MARGIN) * fps)
     if last <= first:
