@@ -77,7 +77,7 @@ def _fgd(row: Row, who: Mapping[str, str]) -> metrics.Interval | None:
     value = float(distance(torch.ones(1, speakers)))
     if speakers < 2:
         return metrics.Interval(value, None, None)
-    low, high = np.quantile(distance(torch.from_numpy(speaker_draws(speakers, RESAMPLES_FGD))).numpy(), [0.025, 0.975])
+    low, high = np.quantile(distance(torch.tensor(speaker_draws(speakers, RESAMPLES_FGD))).numpy(), [0.025, 0.975])
     return metrics.Interval(value, float(low), float(high))
 
 
@@ -106,7 +106,7 @@ def fgd_ratio(first: Latents, second: Latents, who: Mapping[str, str]) -> metric
     value = float(ratio(torch.ones(1, speakers)))
     if speakers < 2:
         return metrics.Interval(value, None, None)
-    low, high = np.quantile(ratio(torch.from_numpy(speaker_draws(speakers, RESAMPLES_FGD))).numpy(), [0.025, 0.975])
+    low, high = np.quantile(ratio(torch.tensor(speaker_draws(speakers, RESAMPLES_FGD))).numpy(), [0.025, 0.975])
     return metrics.Interval(value, float(low), float(high))
 
 
