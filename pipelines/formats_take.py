@@ -146,8 +146,8 @@ def dropped_coefficients(take: Take, betas: int | None, expressions: int | None)
 def implausible(take: Take) -> str | None:
     """A line where jaw or eyes turn as none can, which is what files with the joints in another order look like."""
     for joint, limit in ((JAW, JAW_LIMIT), *((eye, EYE_LIMIT) for eye in EYES)):
-        turn = float(take.pose[:, joint].norm(dim=-1).quantile(0.9))
-        if turn > limit:
+        turns = take.pose[:, joint].norm(dim=-1)
+        if turns.max() > limit and (turn := float(turns.quantile(0.9))) > limit:
             return (
                 f"joint {joint} ({JOINT_NAMES[joint]}) turns {turn:.1f} rad, beyond {limit}: are the joints in smplx's order "
                 "(0-21 body, 22 jaw, 23-24 eyes, 25-39 left hand, 40-54 right hand)?"

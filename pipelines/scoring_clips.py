@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import roma
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -20,9 +19,9 @@ from torch import Tensor
 from configs.schema import Config
 from model import metrics
 from model.body import HANDS, UPPER_BODY, Body
-from model.body_scoring import kinematics_of_frames
+from model.body_scoring import kinematics_of_frames, rotations_of_frames
 from model.face_motion import FaceMotion
-from model.geometry import IDENTITY_6D, rotation_to_6d
+from model.geometry import IDENTITY_6D
 from model.metrics_arrays import Floats, lengths
 from pipelines.body import body_hash, face_embedding
 from pipelines.formats_take import Take, fitted, resampled
@@ -84,13 +83,14 @@ class Scorer:
         """What all figures of a clip are computed from."""
         params = take.params(betas)
         with torch.no_grad():
-            rotations = roma.rotvec_to_rotmat(params.full_pose)
+            turns = rotations_of_frames(params.full_pose)
             shape = params.shape_coefficients
-            joints, transforms = kinematics_of_frames(self.body, rotations, shape, params.transl)
+            joints, transforms = kinematics_of_frames(self.body, turns, shape, params.transl)
             face = self.face(params.jaw_pose, params.betas[0], params.expression)
-            features = (rotation_to_6d(rotations) - torch.tensor(IDENTITY_6D)).flatten(1)  # as `pose_features` has them
+            six = turns[:, :, :2].permute(3, 0, 2, 1)  # [T, 55, 2, 3]
+            features = six.reshape(take.frames, -1).sub_(torch.tensor(IDENTITY_6D).repeat(len(turns)))  # as `pose_features` has them
             step = max(1, round(float(take.fps) / VERTEX_RATE))
-            rest = self.body.shaped(self.surface, rotations[::step], shape[::step])
+            rest = self.body.shaped(self.surface, turns[..., ::step].permute(3, 0, 1, 2), shape[::step])
             vertices = self.body.skin(rest, self.surface.weights, transforms[::step])[0] - joints[::step, :1]
             return Measured(np.ascontiguousarray(joints, np.float64), face.numpy(), vertices.double().numpy(), features)
 

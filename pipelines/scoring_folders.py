@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from threadpoolctl import threadpool_limits
 
 from configs.schema import Config
 from model import metrics
@@ -162,6 +163,7 @@ def _begin(job: _Job) -> None:
     global _job
     _job = job
     torch.set_num_threads(1)
+    threadpool_limits(1, "blas")  # for good: threads of two processes would wait for one another
 
 
 def _packed(network: bytes, i: int) -> bytes:
