@@ -20,7 +20,7 @@ class FaceMotion:
     def __init__(self, body: Body, points: SurfacePoints):
         self.rest, self.count = points.rest, len(points.rest)
         self.shape_dirs = points.shape_dirs.flatten(0, 1).T.contiguous()  # [20, P*3]
-        self.weight = points.weights[:, JAW, None]
+        self.weight = points.weights[:, JAW, None].expand(-1, 3).contiguous()
         self.joint, self.joint_dirs = body.joint_template[JAW], body.joint_dirs[JAW]
         mine = points.pose_features // 9 == JAW - 1  # correctives that the jaw's rotation drives
         self.features = points.pose_features[mine] % 9

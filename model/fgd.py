@@ -9,12 +9,16 @@ Axes: K windows, T frames, F features (330), L latents.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from model.fit_threads import one_thread
 
 WINDOW = 32  # frames
 STRIDE = 8  # frames between windows
@@ -22,6 +26,8 @@ FEATURES = 55 * 6
 LATENTS = 32
 AUTOENCODER_VERSION = "2"  # of architecture and fitting: part of what the weights depend on
 SPREAD_FLOOR = 0.02  # least standard deviation a feature is divided by: feet that never move must not dominate
+SUMMED = 768  # frames over which one product sums a weight's gradient
+RATE, DECAY, TINY = 2e-3, (0.9, 0.999), 1e-8  # of Adam
 
 
 class MotionAutoencoder(nn.Module):
@@ -53,12 +59,21 @@ class MotionAutoencoder(nn.Module):
         x = (windows - self.mean) / self.spread
         first = self.encoder[0]  # a convolution of width 1, which as a product takes half the time
         assert isinstance(first, nn.Conv1d)
-        return self.encoder[1:](F.linear(x, first.weight[..., 0], first.bias).mT)
+        return self.encoder[1:](_linear(x, first).mT)
+
+    def encode_motion(self, motion: Tensor) -> Tensor:  # [T, F] → [K, L]
+        """Latents of the windows of `motion_windows`, whose frames in common are looked at once."""
+        if len(motion) < WINDOW:
+            return self.encode(motion.new_zeros(0, WINDOW, motion.shape[-1]))
+        first = self.encoder[0]
+        assert isinstance(first, nn.Conv1d)
+        seen = F.linear((motion - self.mean) / self.spread, first.weight[..., 0], first.bias)
+        return self.encoder[1:](seen.unfold(0, WINDOW, STRIDE))
 
     def decode(self, latents: Tensor) -> Tensor:  # [K, L] → [K, 32, F]
         last = self.decoder[-1]
         assert isinstance(last, nn.Conv1d)
-        return F.linear(self.decoder[:-1](latents).mT, last.weight[..., 0], last.bias) * self.spread + self.mean
+        return _linear(self.decoder[:-1](latents).mT, last).mul_(self.spread).add_(self.mean)
 
     def weights_hash(self) -> str:
         """16 hex digits of all weights: the encoder's name in every FGD figure."""
@@ -79,21 +94,82 @@ def fit_autoencoder(windows: Tensor, seed: int = 0, steps: int = 400, batch: int
     if len(windows) < 2:
         raise ValueError(f"fit_autoencoder: expected at least 2 windows of {WINDOW} frames, got {len(windows)}")
     windows = windows.detach().float()
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), one_thread():
         torch.manual_seed(seed)
         network = MotionAutoencoder(windows.shape[-1]).to(windows.device)
         network.mean.copy_(windows.mean((0, 1)))
-        network.spread.copy_(windows.std((0, 1)).clamp(min=SPREAD_FLOOR))
-        optimiser = torch.optim.Adam(network.parameters(), 2e-3)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        for _ in range(steps):
+        network.spread.copy_(_spread(windows).clamp(min=SPREAD_FLOOR))
+        optimiser = _Adam(list(network.parameters()))
+        for step in range(1, steps + 1):
             sample = windows[torch.randint(len(windows), (min(batch, len(windows)),)).to(windows.device)]
-            loss = F.mse_loss(network.decode(network.encode(sample)) / network.spread, sample / network.spread)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
+            made = network.decode(network.encode(sample))
+            # the gradient of F.mse_loss(made / spread, sample / spread)
+            slope = made.detach().div(network.spread).sub_(sample.div_(network.spread)).mul_(2 / sample.numel()).div_(network.spread)
+            made.backward(slope)
+            optimiser.step(step, steps)
     return network.eval().requires_grad_(False)
+
+
+def _linear(x: Tensor, layer: nn.Conv1d) -> Tensor:  # [K, T, in] → [K, T, out]
+    made: Tensor = _Linear.apply(x, layer.weight[..., 0], layer.bias)
+    return made
+
+
+class _Linear(torch.autograd.Function):
+    """A product over frames; its weight's gradient sums each half of the frames by itself, `SUMMED` at a time.
+
+    So do two threads of MKL, whose weights, and with them FGD, so come out of any number of threads.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        (slope,), (x, weight) = slopes, ctx.saved_tensors
+        rows, columns = slope.flatten(0, 1), x.flatten(0, 1)
+        half = len(rows) // 2
+        sums = []
+        for start, stop in ((0, half), (half, len(rows))):
+            sums.append(torch.zeros_like(weight))
+            for k in range(start, stop, SUMMED):
+                part = slice(k, min(k + SUMMED, stop))
+                sums[-1].addmm_(rows[part].T, columns[part])
+        return slope @ weight if ctx.needs_input_grad[0] else None, sums[0] + sums[1], rows.sum(0)
+
+
+class _Adam:
+    """Adam (Kingma & Ba 2015), its rate falling as a cosine to 0: bit for bit torch's, which takes a second to import."""
+
+    def __init__(self, parameters: list[nn.Parameter]):
+        self.moments = [(p, torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
+        self.rate = RATE
+
+    @torch.no_grad()
+    def step(self, step: int, steps: int) -> None:
+        """Step 1 … `steps`; gradients are gone afterwards."""
+        first_share, second_share = (1 - d**step for d in DECAY)
+        for parameter, first, second in self.moments:
+            slope = parameter.grad
+            assert slope is not None
+            first.lerp_(slope, 1 - DECAY[0])
+            second.mul_(DECAY[1]).addcmul_(slope, slope, value=1 - DECAY[1])
+            size = (second.sqrt() / second_share**0.5).add_(TINY)
+            parameter.addcdiv_(first, size, value=-(self.rate / first_share))
+            parameter.grad = None
+        self.rate *= (1 + math.cos(math.pi * step / steps)) / (1 + math.cos(math.pi * (step - 1) / steps))
+
+
+def _spread(windows: Tensor) -> Tensor:  # [K, 32, F] → [F]
+    """`windows.std((0, 1))`, which takes ten times as long."""
+    centre, count = windows[0].double().mean(0), windows.shape[0] * WINDOW
+    sums = torch.zeros(2, *centre.shape, dtype=torch.float64, device=windows.device)
+    for part in windows.flatten(0, 1).split(4096):
+        away = part.double().sub_(centre)
+        sums += torch.stack([away.sum(0), away.square_().sum(0)])
+    return ((sums[1] - sums[0].square() / count) / (count - 1)).sqrt().float()
 
 
 def fgd(real: Tensor, generated: Tensor, autoencoder: MotionAutoencoder) -> float:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.signal import savgol_filter
 from smplx.vertex_ids import vertex_ids
 from torch import Tensor
 
@@ -171,6 +170,8 @@ def steadied(points: Tensor, fps: float, span: float) -> Tensor:  # [T, K, 2 or 
     Each frame's middle goes onto the parabola through its neighbours; how the points lie to one another stays as it is.
     """
     points = points[..., :2]
+    from scipy.signal import savgol_filter  # a third of a second to import, for those who only look at landmarks' names
+
     window = min(2 * round(span * fps / 2) + 1, len(points) - 1 + len(points) % 2)
     middle = points.mean(1).numpy()
     seen, frames = np.isfinite(middle[:, 0]), np.arange(len(points))

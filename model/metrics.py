@@ -24,7 +24,12 @@ from model.fgd import fit_autoencoder as fit_autoencoder
 from model.fgd import frechet_distance as frechet_distance
 from model.fgd import motion_windows as motion_windows
 from model.losses import ssim_map
-from model.metrics_arrays import Floats, Values, as_array, as_tensor, same_shape
+from model.metrics_arrays import Floats, Values, as_array, as_tensor, lengths, same_shape
+from model.metrics_face import face_errors as face_errors
+from model.metrics_face import face_mse as face_mse
+from model.metrics_face import lvd_emage as lvd_emage
+from model.metrics_face import lvd_evaltools as lvd_evaltools
+from model.metrics_face import lvd_talkshow as lvd_talkshow
 from model.metrics_intervals import Interval as Interval
 from model.metrics_intervals import speaker_bootstrap as speaker_bootstrap
 from model.metrics_intervals import speaker_jackknife as speaker_jackknife
@@ -105,7 +110,7 @@ def flicker(frames: Values) -> float:
 def mpjpe(predicted: Values, truth: Values) -> float:
     """Mean distance of joints (of vertices: PVE) [..., J, 3], metres."""
     p, t = same_shape(predicted, truth)
-    return float(_length(p - t).mean())
+    return float(lengths(p - t).mean())
 
 
 def pa_mpjpe(predicted: Values, truth: Values) -> float:
@@ -117,16 +122,16 @@ def pa_mpjpe(predicted: Values, truth: Values) -> float:
 def procrustes(points: Values, target: Values) -> Floats:
     """`points` [..., J, 3] moved onto `target` by the similarity of least squares (Umeyama 1991)."""
     p, t = same_shape(points, target)
-    p_mean, t_mean = p.mean(-2, keepdims=True), t.mean(-2, keepdims=True)
+    even = np.full(p.shape[-2], 1 / p.shape[-2])
+    p_mean, t_mean = (even @ p)[..., None, :], (even @ t)[..., None, :]
     p, t = p - p_mean, t - t_mean
     u, s, vh = np.linalg.svd(np.swapaxes(p, -1, -2) @ t)
     mirror = np.sign(np.linalg.det(u @ vh))
     s[..., 2] *= mirror
-    vh = vh.copy()
     vh[..., 2, :] *= mirror[..., None]
-    size = np.square(p).sum((-2, -1))
+    size = np.einsum("...ji,...ji->...", p, p)
     scale = s.sum(-1) / np.maximum(size, np.finfo(np.float64).tiny)
-    return scale[..., None, None] * (p @ (u @ vh)) + t_mean
+    return p @ (scale[..., None, None] * (u @ vh)) + t_mean
 
 
 # PVE, the mean distance of vertices, and its aligned kind are the same means over other points
@@ -136,7 +141,7 @@ pve, pa_pve = mpjpe, pa_mpjpe
 def acceleration_error(predicted: Values, truth: Values, fps: float) -> float:
     """Mean ‖Δ²predicted − Δ²truth‖ · fps² of joints [T, J, 3], m/s² (HMMR, Kanazawa et al. 2019)."""
     p, t = same_shape(predicted, truth)
-    return float(_length(np.diff(p - t, 2, axis=0)).mean() * fps**2)
+    return float(lengths(np.diff(p - t, 2, axis=0)).mean() * fps**2)
 
 
 # --- motion
@@ -147,48 +152,13 @@ def jerk(joints: Values, fps: float) -> float:
     x = as_array(joints)
     if len(x) < 4:
         raise ValueError(f"jerk: expected at least 4 frames, got {len(x)}")
-    return float(_length(np.diff(x, 3, axis=0)).mean() * fps**3)
+    return float(lengths(np.diff(x, 3, axis=0)).mean() * fps**3)
 
 
 def l1div(joints: Values) -> float:
     """L1Div = (1/T) Σₜ Σ_d |xₜ,d − mean over t of x_d|, d over all coordinates of joints [T, J, 3], metres (EMAGE)."""
     x = as_array(joints)
     return float(np.abs(x - x.mean(0)).sum() / len(x))
-
-
-def face_mse(predicted: Values, truth: Values) -> float:
-    """Mean squared difference of coordinates of face vertices [T, V, 3], m²; papers print it ×1e8."""
-    p, t = same_shape(predicted, truth)
-    return float(np.square(p - t).mean())
-
-
-def lvd_emage(predicted: Values, truth: Values) -> float:
-    """Mean |predicted − truth| of coordinates of face vertices [T, V, 3], metres; papers print it ×1e5.
-
-    What EMAGE's trainer prints as LVD: its formula reduces to this, which is no velocity. See `lvd_talkshow`.
-    """
-    p, t = same_shape(predicted, truth)
-    return float(np.abs(p - t).mean())
-
-
-def lvd_talkshow(predicted: Values, truth: Values) -> float:
-    """Mean over frames of Σ over vertices |‖Δpredicted‖ − ‖Δtruth‖| [T, V, 3], metres a frame; papers print it ×1e5.
-
-    TalkSHOW's landmark velocity difference. It sums over vertices, so only equal vertex sets compare.
-    """
-    p, t = same_shape(predicted, truth)
-    speeds = [_length(np.diff(x, axis=0)) for x in (p, t)]
-    return float(np.abs(speeds[0] - speeds[1]).sum(-1).mean())
-
-
-def lvd_evaltools(predicted: Values, truth: Values) -> float:
-    """Mean |Δpredicted − Δtruth| of coordinates of face vertices [T, V, 3], metres a frame; papers print it ×1e5.
-
-    What EMAGE's released `emage_evaltools` computes: a velocity difference that, unlike TalkSHOW's, sees directions. Its
-    mean is over T·V·3 numbers although there are T − 1 differences, and so it is here.
-    """
-    p, t = same_shape(predicted, truth)
-    return float(np.abs(np.diff(p - t, axis=0)).sum() / p.size)
 
 
 def foot_sliding(joints: Values, fps: float) -> float:
@@ -216,10 +186,6 @@ def identity(embeddings: Values, reference: Values) -> float:
 
 
 # --- helpers
-
-
-def _length(x: Floats) -> Floats:  # [..., 3] → [...]; np.linalg.norm over so short an axis takes four times as long
-    return np.sqrt(np.einsum("...i,...i->...", x, x))
 
 
 def _pairs(image: Values, target: Values, box: Values | None) -> list[tuple[Tensor, Tensor]]:

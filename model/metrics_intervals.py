@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import stdtrit
@@ -67,6 +68,9 @@ def speaker_jackknife(value: float, without: Values) -> Interval:
     return Interval(value, value / factor, value * factor)
 
 
+@lru_cache(maxsize=8)  # every figure of every row draws alike
 def speaker_draws(speakers: int, resamples: int = 1000, seed: int = 0) -> Floats:
     """How often each speaker is drawn in each resample, [R, S]."""
-    return np.random.default_rng(seed).multinomial(speakers, np.full(speakers, 1 / speakers), resamples).astype(np.float64)
+    drawn = np.random.default_rng(seed).multinomial(speakers, np.full(speakers, 1 / speakers), resamples).astype(np.float64)
+    drawn.flags.writeable = False
+    return drawn

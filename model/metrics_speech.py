@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
-from model.metrics_arrays import Floats, Values, as_array, same_shape
+from model.metrics_arrays import Floats, Values, as_array, lengths, same_shape
 
 # the 13 joints of the body whose beats EMAGE counts: spine, neck, head, collars, shoulders, elbows, wrists
 BEAT_JOINTS = (3, 6, 9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21)
@@ -21,6 +22,7 @@ BEAT_SIGMA = 0.3  # seconds
 BEAT_ORDER = 7  # frames each side within which a minimum of speed is the least
 BEAT_SPEED = 0.3  # of the joint's mean speed: slower minima are rests
 BEAT_MARGIN = 2.0  # seconds dropped at both ends
+SPECTRA = 64  # that are worked on at once: what fits a processor's cache
 VISEMES = {
     letter: kind
     for kind, letters in {
@@ -52,7 +54,7 @@ def motion_beats(joints: Values, fps: float, mean_speed: Values | None = None) -
     """Seconds of the beats of each of the 13 joints; see `beat_consistency`."""
     x = as_array(joints)[:, list(BEAT_JOINTS)]
     # central differences
-    speed = np.linalg.norm(np.gradient(x, 1 / fps, axis=0), axis=-1)  # [T, 13]
+    speed = lengths(np.gradient(x, 1 / fps, axis=0))  # [T, 13]
     usual = speed.mean(0) if mean_speed is None else as_array(mean_speed)[list(BEAT_JOINTS)]
     first, last = math.ceil(BEAT_MARGIN * fps), math.floor((len(x) / fps - BEAT_MARGIN) * fps)
     if last <= first:
@@ -86,10 +88,15 @@ def onset_times(audio: Values, sample_rate: int = 16000) -> Floats:
     padded = np.pad(sound, size // 2)
     if len(sound) < size or not np.any(sound):
         return np.zeros(0)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop] * np.hanning(size)
-    power = np.square(np.abs(np.fft.rfft(frames, axis=-1)))
-    edges = np.unique(np.round(np.geomspace(2, power.shape[1], 41)).astype(int))
-    bands = np.add.reduceat(power[:, : edges[-1]], edges[:-1], axis=1)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
+    window, half = np.hanning(size), size // 2 + 1
+    edges = np.unique(np.round(np.geomspace(2, half, 41)).astype(int))
+    which = np.arange(half)[:, None]
+    member = ((which >= edges[:-1]) & (which < edges[1:])).astype(np.float64)  # as a product half the time of np.add.reduceat
+    bands = np.empty((len(frames), len(edges) - 1))
+    for k in range(0, len(frames), SPECTRA):
+        spectrum = fft.rfft(frames[k : k + SPECTRA] * window)
+        bands[k : k + SPECTRA] = (np.square(spectrum.real) + np.square(spectrum.imag)) @ member
     bands = 10 * np.log10(np.maximum(bands, bands.max() * 1e-8))
     flux = np.maximum(np.diff(bands, axis=0, prepend=bands[:1]), 0).mean(1)
     flux /= max(flux.max(), 1e-12)
@@ -127,7 +134,7 @@ def mouth_audio_correlation(
         raise ValueError(f"mouth_audio_correlation: expected [T ≥ {2 * reach + 3}], got shape {mouth.shape}")
     # nearest lags first, so that a tie (a frozen mouth) goes to lag 0
     lags = sorted(range(-reach, reach + 1), key=abs)
-    rs = [_pearson(mouth[max(k, 0) : len(mouth) + min(k, 0)], speech[max(-k, 0) : len(mouth) - max(k, 0)]) for k in lags]
+    rs = _lagged(mouth, speech, lags)
     best = int(np.argmax(rs))
     return LaggedCorrelation(r=rs[0], best_r=rs[best], lag=lags[best] / fps)
 
@@ -171,6 +178,21 @@ def viseme_of(phone: str) -> str:
 
 
 # --- helpers
+
+
+def _lagged(mouth: Floats, speech: Floats, lags: Sequence[int]) -> list[float]:
+    """`_pearson` at every lag, over the moments that both series have then."""
+    count, reach = len(mouth), max(lags)
+    later = np.array(lags)[:, None] + np.arange(count)  # [L, T] the mouth's moment for each of the speech's
+    both = (later >= 0) & (later < count)
+    a, b = np.where(both, np.pad(mouth, reach)[later + reach], 0.0), np.where(both, speech, 0.0)
+    number = both.sum(1)
+    peaks = np.abs(a).max(1) * np.abs(b).max(1)
+    a, b = (np.where(both, x - (x.sum(1) / number)[:, None], 0.0) for x in (a, b))
+    scale = np.sqrt(np.einsum("lt,lt->l", a, a) * np.einsum("lt,lt->l", b, b))
+    noise = 1e-12 * number * (1 + peaks)
+    products = np.einsum("lt,lt->l", a, b)
+    return np.where(scale > noise, products / np.maximum(scale, noise), 0.0).tolist()
 
 
 def _pearson(first: Floats, second: Floats) -> float:

@@ -7,20 +7,22 @@ All motion is scored on the truth's betas: a system that does not know the perso
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-import roma
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.schema import Config
 from model import metrics
 from model.body import HANDS, UPPER_BODY, Body
+from model.body_scoring import kinematics_of_frames, rotations_of_frames
 from model.face_motion import FaceMotion
-from model.geometry import IDENTITY_6D, rotation_to_6d
-from model.metrics_arrays import Floats
+from model.geometry import IDENTITY_6D
+from model.metrics_arrays import Floats, lengths
 from pipelines.body import body_hash, face_embedding
 from pipelines.formats_take import Take, fitted, resampled
 from pipelines.media import SAMPLE_RATE
@@ -80,17 +82,18 @@ class Scorer:
 
     def measured(self, take: Take, betas: Tensor) -> Measured:
         """What all figures of a clip are computed from."""
-        params = take.replace(betas=betas).params()
+        params = take.params(betas)
         with torch.no_grad():
-            rotations = roma.rotvec_to_rotmat(params.full_pose)
+            turns = rotations_of_frames(params.full_pose)
             shape = params.shape_coefficients
-            joints, transforms = self.body.kinematics(rotations, shape, params.transl)
+            joints, transforms = kinematics_of_frames(self.body, turns, shape, params.transl)
             face = self.face(params.jaw_pose, params.betas[0], params.expression)
-            features = (rotation_to_6d(rotations) - torch.tensor(IDENTITY_6D)).flatten(1)  # as `pose_features` has them
+            six = turns[:, :, :2].permute(3, 0, 2, 1)  # [T, 55, 2, 3]
+            features = six.reshape(take.frames, -1).sub_(torch.tensor(IDENTITY_6D).repeat(len(turns)))  # as `pose_features` has them
             step = max(1, round(float(take.fps) / VERTEX_RATE))
-            rest = self.body.shaped(self.surface, rotations[::step], shape[::step])
+            rest = self.body.shaped(self.surface, turns[..., ::step].permute(3, 0, 1, 2), shape[::step])
             vertices = self.body.skin(rest, self.surface.weights, transforms[::step])[0] - joints[::step, :1]
-            return Measured(joints.double().numpy(), face.double().numpy(), vertices.double().numpy(), features)
+            return Measured(np.ascontiguousarray(joints, np.float64), face.numpy(), vertices.double().numpy(), features)
 
 
 @dataclass(frozen=True)
@@ -98,18 +101,19 @@ class Measured:
     """One performance of a clip."""
 
     joints: Floats  # [T, 55, 3] metres, y up
-    face: Floats  # [T, 478, 3] head at rest
+    face: NDArray[np.float32]  # [T, 478, 3] head at rest
     vertices: Floats  # [t, 1000, 3] pelvis at the origin
     features: Tensor  # [T, 330]
 
     @cached_property
     def usual_step(self) -> Floats:
         """Mean distance that each joint moves in a frame, [55]."""
-        return np.linalg.norm(np.gradient(self.joints, axis=0), axis=-1).mean(0)
+        return lengths(np.gradient(self.joints, axis=0)).mean(0)
 
     @cached_property
     def opening(self) -> Floats:
-        return np.linalg.norm(self.face[:, LIPS[0]] - self.face[:, LIPS[1]], axis=-1)
+        upper, lower = (self.face[:, i].astype(np.float64) for i in LIPS)
+        return lengths(upper - lower)
 
 
 @dataclass(frozen=True)
@@ -172,10 +176,7 @@ def _errors(truth: Measured, got: Measured, fps: float) -> dict[str, float]:
         "pve_mm": metrics.pve(got.vertices, truth.vertices),
         "pa_pve_mm": metrics.pa_pve(got.vertices, truth.vertices),
         "acceleration_error": metrics.acceleration_error(joints, wanted, fps),
-        "face_mse": metrics.face_mse(got.face, truth.face),
-        "lvd_emage": metrics.lvd_emage(got.face, truth.face),
-        "lvd_evaltools": metrics.lvd_evaltools(got.face, truth.face),
-        "lvd_talkshow": metrics.lvd_talkshow(got.face, truth.face),
+        **asdict(metrics.face_errors(got.face, truth.face)),
     }
 
 
@@ -186,9 +187,9 @@ def _lips(opening: Floats, sound: Speech, fps: float) -> metrics.LaggedCorrelati
     return metrics.mouth_audio_correlation(opening[:count], sound.energy(fps, count), fps)
 
 
-def mouth_features(face: Floats) -> Floats:  # [T, 478, 3] → [T, 6] metres
+def mouth_features(face: NDArray[np.floating[Any]]) -> Floats:  # [T, 478, 3] → [T, 6] metres
     """Outer and inner opening, width, and how far the lips stand forward of the corners."""
-    left, right, top, bottom, inner_top, inner_bottom = (face[:, i] for i in MOUTH)
+    left, right, top, bottom, inner_top, inner_bottom = (face[:, i].astype(np.float64) for i in MOUTH)
     length = lambda x: np.linalg.norm(x, axis=-1)  # noqa: E731
     corners = (left + right)[:, 2] / 2
     forward = [top[:, 2] - corners, bottom[:, 2] - corners, bottom[:, 1] - top[:, 1]]

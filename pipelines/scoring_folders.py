@@ -18,14 +18,16 @@ import wave
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from threadpoolctl import threadpool_limits
 
 from configs.schema import Config
 from model import metrics
@@ -46,7 +48,7 @@ from pipelines.store import InputRejected, write_json, writing
 
 FITTING_CLIPS = 400  # of the truth, evenly spaced, from which the auto-encoder learns
 ORACLE, OTHER, NEAREST, FROZEN = REFERENCE_ROWS = ("oracle draw", "truth of another clip", "nearest clip", "frozen")
-PER_PROCESS, CHUNK = 100, 8  # clips that pay for starting another process; that it is given at a time
+PER_PROCESS, CHUNK = 100, 16  # clips that pay for starting another process; that it is given at a time
 OTHERS = ("features.npz", "mask.npz", "fit.npz")  # parts of a clip's folder
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm")
 
@@ -77,7 +79,6 @@ def evaluate_folders(
     who = {n: (speakers or {}).get(n) or speaker_of(n) for n in names}
     scorer = Scorer(config, context.body)
     sounds = _sounds(names, found[0])
-    network = _load(autoencoder) if autoencoder else _fitted(config, context, scorer, found[0], names)
     rows = {name: Row(name) for name in ("truth", *labels, *(REFERENCE_ROWS if reference_rows else ()))}
     for name, clips in zip(labels, found[1:], strict=True):
         rows[name].notes += [f"{n}: absent" for n in names if n not in clips]
@@ -86,10 +87,12 @@ def evaluate_folders(
     if reference_rows:
         shapes = {n: sound_shape(_samples(path)) for n, path in progress(sounds.items(), "hearing clips", total=len(sounds))}
         like = nearest_stretches(shapes, shapes, who)
-    job = _Job(scorer, network, context, names, found, sounds, who, like, labels, reference_rows)
-    for part in progress(_scored(job), "scoring clips", total=len(names)):
-        for name, row in part.items():
-            rows[name].take(row)
+    job = _Job(scorer, context, names, found, sounds, who, like, labels, reference_rows)
+    with _processes(job) as pool:
+        network = _load(autoencoder) if autoencoder else _fitted(config, context, found[0], names)
+        for part in progress(_scored(job, network, pool), "scoring clips", total=len(names)):
+            for name, row in part.items():
+                rows[name].take(row)
     if not rows["truth"].clips:
         raise InputRejected(f"{folders[0]}: no clip has {LEAST} frames or more")
     add_visemes(rows)
@@ -124,7 +127,6 @@ class _Job:
     """What the scoring of every clip shares."""
 
     scorer: Scorer
-    network: metrics.MotionAutoencoder
     context: Context
     names: list[str]
     found: list[dict[str, Path]]  # of the truth, then of each folder: clip → motion
@@ -135,25 +137,44 @@ class _Job:
     reference_rows: bool
 
 
-def _scored(job: _Job) -> Iterator[dict[str, Row]]:
-    """Rows of one clip after the other; many clips are shared among processes."""
-    count, processes = len(job.names), min(os.cpu_count() or 1, len(job.names) // PER_PROCESS)
+@contextmanager
+def _processes(job: _Job) -> Iterator[ProcessPoolExecutor | None]:
+    """Those that share many clips, started at once: they import while the auto-encoder is fitted. None: few clips."""
+    processes = min(os.cpu_count() or 1, len(job.names) // PER_PROCESS)
     if processes < 2:
-        yield from (_score_clip(job, i) for i in range(count))
+        yield None
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin, (job,)) as pool:
-        yield from map(pickle.loads, pool.map(_packed, range(count), chunksize=CHUNK))
+        for _ in range(processes):
+            pool.submit(int)  # a process starts with its first task
+        yield pool
+
+
+def _scored(job: _Job, network: metrics.MotionAutoencoder, pool: ProcessPoolExecutor | None) -> Iterator[dict[str, Row]]:
+    """Rows of one clip after the other."""
+    clips = range(len(job.names))
+    if pool is None:
+        yield from (_score_clip(job, network, i) for i in clips)
+    else:
+        yield from map(pickle.loads, pool.map(partial(_packed, pickle.dumps(network)), clips, chunksize=CHUNK))
 
 
 def _begin(job: _Job) -> None:
     global _job
     _job = job
     torch.set_num_threads(1)
+    threadpool_limits(1, "blas")  # for good: threads of two processes would wait for one another
 
 
-def _packed(i: int) -> bytes:
-    """As bytes: tensors by themselves would each hold an open file."""
-    return pickle.dumps(_score_clip(_job, i))
+def _packed(network: bytes, i: int) -> bytes:
+    """As bytes, both: tensors by themselves would each hold an open file."""
+    return pickle.dumps(_score_clip(_job, _network(network), i))
+
+
+@lru_cache(maxsize=1)
+def _network(packed: bytes) -> metrics.MotionAutoencoder:
+    network: metrics.MotionAutoencoder = pickle.loads(packed)
+    return network
 
 
 def clips_of(folder: Path) -> dict[str, Path]:
@@ -184,7 +205,7 @@ def speaker_of(name: str) -> str:
     return beat.group(1) if beat else re.split(r"[_-]", name)[0]
 
 
-def _score_clip(job: _Job, i: int) -> dict[str, Row]:
+def _score_clip(job: _Job, network: metrics.MotionAutoencoder, i: int) -> dict[str, Row]:
     rows: dict[str, Row] = defaultdict(lambda: Row(""))
     name, names = job.names[i], job.names
     path = job.found[0][name]
@@ -196,7 +217,7 @@ def _score_clip(job: _Job, i: int) -> dict[str, Row]:
     order = [names[(i + k) % len(names)] for k in range(1, len(names))]
     other = next((n for n in order if job.who[n] != job.who[name]), order[0] if order else None)
     speech, control = _speech(job.sounds.get(name)), _speech(job.sounds.get(other or ""))
-    clip = ClipScorer(job.scorer, job.network, name, truth, speech, control, phones_of(path))
+    clip = ClipScorer(job.scorer, network, name, truth, speech, control, phones_of(path))
     clip.add(rows["truth"], truth)
     for label, clips in zip(job.labels, job.found[1:], strict=True):
         if name in clips:
@@ -274,7 +295,7 @@ def _plain_wav(path: Path) -> np.ndarray | None:
         return None
 
 
-def _fitted(config: Config, context: Context, scorer: Scorer, paths: dict[str, Path], names: list[str]) -> metrics.MotionAutoencoder:
+def _fitted(config: Config, context: Context, paths: dict[str, Path], names: list[str]) -> metrics.MotionAutoencoder:
     """FGD's auto-encoder, fitted to the truth: the same folder and seed give the same weights on one machine."""
     from model.motion import pose_features
 

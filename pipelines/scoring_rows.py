@@ -67,7 +67,7 @@ class ClipScorer:
 
 def encoded(network: metrics.MotionAutoencoder, measured: Measured) -> Tensor:  # [K, L]
     with torch.no_grad():
-        return network.encode(metrics.motion_windows([measured.features]))
+        return network.encode_motion(measured.features)
 
 
 def still(truth: Take) -> Take:

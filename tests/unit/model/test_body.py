@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from model.body import POSE_FEATURES, Body, PoseDirs, SurfacePoints
+from model.body_scoring import kinematics_of_frames, rotations_of_frames
 from model.types import SMPLX_SHAPES, SmplxParams
 
 BODY_FILE = importlib.resources.files("samples") / "body" / "SMPLX_NEUTRAL.npz"
@@ -90,6 +91,17 @@ def test_surface_points_ride_on_the_posed_triangles(body: Body) -> None:
 def test_batch_size_does_not_change_the_result(body: Body) -> None:
     params = random_params(3)
     torch.testing.assert_close(body.vertices(params)[1:2], body.vertices(params[1:2]), atol=1e-5, rtol=0)
+
+
+def test_kinematics_of_frames_are_the_bodys(body: Body) -> None:
+    params = random_params(4)
+    params.jaw_pose[0], params.leye_pose[1] = 0, 1e-7  # angles too small to be divided by
+    rotations = roma.rotvec_to_rotmat(params.full_pose)
+    wanted = body.kinematics(rotations, params.shape_coefficients, params.transl)  # as with gradients
+    frames_last = rotations_of_frames(params.full_pose)
+    torch.testing.assert_close(frames_last.permute(3, 0, 1, 2), rotations, atol=1e-6, rtol=0)
+    for got, one in zip(kinematics_of_frames(body, frames_last, params.shape_coefficients, params.transl), wanted, strict=True):
+        torch.testing.assert_close(got, one, atol=1e-6, rtol=0)
 
 
 def test_gradients_reach_every_parameter(body: Body) -> None:

@@ -259,6 +259,16 @@ def test_autoencoder_is_reproducible_and_ranks_motions():
     assert len({*hashes, network.weights_hash()}) == 3
     assert (network.decode(network.encode(train)) - train).std() < 0.5 * train.std()
 
+    seen = network.encode(metrics.motion_windows([motion(2, 9)]))
+    torch.testing.assert_close(network.encode_motion(motion(2, 9)), seen, atol=1e-5, rtol=1e-5)
+    assert network.encode_motion(motion(2, 9)[:20]).shape == (0, 32)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3 - min(threads, 2))  # 1 or 2, and not as above
+        assert metrics.fit_autoencoder(train, 3, steps=3).weights_hash() == hashes[0]
+    finally:
+        torch.set_num_threads(threads)
+
     real = metrics.motion_windows([motion(2, s) for s in (20, 21, 22, 23)])
     same = metrics.motion_windows([motion(2, s) for s in (30, 31, 32, 33)])
     other = metrics.motion_windows([motion(6, s) for s in (30, 31, 32, 33)])

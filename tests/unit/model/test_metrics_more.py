@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from model import metrics
+from model import fgd, metrics
 from model.body import PoseDirs, SurfacePoints
 from model.face_motion import FaceMotion
 from model.fgd import Moments, frechet_distance, frechet_of
@@ -105,3 +106,31 @@ def test_the_face_alone_is_the_bodys_face(body):
     params.betas[:] = torch.randn(10, generator=g)
     got = FaceMotion(body, points)(params.jaw_pose, params.betas[0], params.expression)
     torch.testing.assert_close(got, body.posed_points(points, params), atol=1e-6, rtol=0)
+
+
+def test_all_errors_of_a_face_in_one_pass():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(37, 9, 3)).astype(np.float32)  # two blocks and a part of one
+    got = truth + rng.normal(size=truth.shape).astype(np.float32)
+    found, away = metrics.face_errors(got, truth), got.astype(np.float64) - truth
+    speeds = [np.linalg.norm(np.diff(x.astype(np.float64), axis=0), axis=-1) for x in (got, truth)]
+    assert found.face_mse == pytest.approx(np.square(away).mean(), rel=1e-12)
+    assert found.lvd_emage == pytest.approx(np.abs(away).mean(), rel=1e-12)
+    assert found.lvd_evaltools == pytest.approx(np.abs(np.diff(away, axis=0)).sum() / away.size, rel=1e-12)
+    assert found.lvd_talkshow == pytest.approx(np.abs(speeds[0] - speeds[1]).sum(-1).mean(), rel=1e-12)
+    assert metrics.face_mse(got, truth) == found.face_mse
+    with pytest.raises(ValueError, match="of one shape"):
+        metrics.face_errors(got, truth[:9])
+
+
+def test_the_autoencoders_gradient_is_that_of_plain_layers(monkeypatch):
+    windows = torch.randn(60, 32, 330, generator=torch.Generator().manual_seed(0))
+    found = []
+    for linear in (fgd._linear, lambda x, layer: F.linear(x, layer.weight[..., 0], layer.bias)):
+        monkeypatch.setattr(fgd, "_linear", linear)
+        torch.manual_seed(1)
+        network = metrics.MotionAutoencoder()
+        network.decode(network.encode(windows)).square().mean().backward()
+        found.append([p.grad for p in network.parameters()])
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-8)
