@@ -86,6 +86,7 @@ class Stage2(nn.Module):
         params, start = self.from_picture(reference.params) if pictured else (reference.params, None)
         return Talk(self.generator, self.stage1.body, params, style, seed, ending, start)
 
+    @torch.no_grad()
     def from_picture(self, found: SmplxParams) -> tuple[SmplxParams, SmplxParams]:
         """Bodies [B] found in pictures → the reference of a talk, and the pose that it begins in, both with their faces at rest.
 
