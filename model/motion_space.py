@@ -25,6 +25,7 @@ EYES, HANDS, JAW = (23, 24), tuple(range(25, 55)), 22
 JOINTS_TOLD = (*UPPER, *EYES, *HANDS)
 EXPRESSIONS = 10
 ROOT, HAND_AXES = 6, 24
+UNSURE = 0.1  # radians by which a body found in a picture may be misread; what people hardly move by so much is not taken from it
 MOUTH_SCALE = 0.02  # least standard deviation of a mouth channel: drawn jaws never turn sideways, fitted ones do
 BODY = slice(ROOT, ROOT + 3 * len(UPPER))  # flow channels of the upper body
 HAND = slice(BODY.stop, BODY.stop + HAND_AXES)
@@ -98,6 +99,21 @@ class MotionSpace(nn.Module):
             root = reference.transl.new_zeros(*reference.transl.shape[:-1], ROOT).float()
             raw = torch.cat([root, self._logs(rotations), reference.expression[..., list(self.rest)].float()], -1)
             return Still(raw, reference.jaw_pose.float(), raw @ self.axes.mT, self._mouth(reference))
+
+    def steadied(self, pose: SmplxParams) -> SmplxParams:
+        """Poses [...] found in pictures as people may hold themselves: upper body and hands drawn to the mean pose.
+
+        Of each channel scale² / (scale² + UNSURE²) is kept, Wiener's estimate; of what fingers do beside their channels, nothing.
+        """
+        with full_precision(pose.transl):
+            kept = self.scale.square() / (self.scale.square() + UNSURE**2)
+            raw = (kept * self.still(pose).channels) @ self.axes
+            logs = raw[..., ROOT : ROOT + 3 * len(JOINTS_TOLD)].unflatten(-1, (-1, 3))
+            joints = roma.rotmat_to_rotvec(self.mean @ roma.rotvec_to_rotmat(logs))
+            drawn = [i for i, joint in enumerate(JOINTS_TOLD) if joint not in EYES]
+            full = pose.full_pose.float().clone()
+            full[..., [JOINTS_TOLD[i] for i in drawn], :] = joints[..., drawn, :]
+            return SmplxParams.from_pose(full, pose.betas, pose.expression, pose.transl)
 
     def residual(self, pose: SmplxParams, reference: SmplxParams, still: Still) -> Tensor:  # [..., C]
         """The flow channels whose `decode` from the reference is the pose, as far as channels tell it."""

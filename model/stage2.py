@@ -76,23 +76,41 @@ class Stage2(nn.Module):
         params = plant_feet(self.stage1.body, self.generator.space.decode(flow, drawn.mouth, reference), reference)
         return self.frames(Motion(params, drawn.heard))
 
-    def begin(self, reference: Encoding, seed: int = 0, style: Tensor | None = None, ending: Ending | None = None) -> Talk:
-        """A talk of the person in the picture, to be fed with audio features as they come."""
-        return Talk(self.generator, self.stage1.body, reference.params, style, seed, ending)
+    def begin(
+        self, reference: Encoding, seed: int = 0, style: Tensor | None = None, ending: Ending | None = None, pictured: bool = False
+    ) -> Talk:
+        """A talk of the person in the picture, to be fed with audio features as they come.
+
+        `pictured`: the body was found in the picture, see `from_picture`; else it is a true one.
+        """
+        params, start = self.from_picture(reference.params) if pictured else (reference.params, None)
+        return Talk(self.generator, self.stage1.body, params, style, seed, ending, start)
+
+    @torch.no_grad()
+    def from_picture(self, found: SmplxParams) -> tuple[SmplxParams, SmplxParams]:
+        """Bodies [B] found in pictures → the reference of a talk, and the pose that it begins in, both with their faces at rest.
+
+        Motion is residual to its reference: what was misread there would stay on the person for the whole talk.
+        """
+        start = face_at_rest(found, self.config.lasting)
+        return self.generator.space.steadied(start), start
 
     @torch.no_grad()
     def generate(
-        self, reference: Encoding, audio: Tensor, seed: int = 0, style: Tensor | None = None, end: SmplxParams | None = None
-    ) -> FrameTokens:
+        self, reference: Encoding, audio: Tensor, seed: int = 0, style: Tensor | None = None, end: SmplxParams | None = None,
+        pictured: bool = False,
+    ) -> FrameTokens:  # fmt: skip
         """Frames for a whole speech [L, A] or [B, L, A] → [B, L]; same seed, same frames, on any device to float rounding.
 
         `end` [B]: the pose that the last frame is in, in the camera frame of the reference picture; legs follow the feet.
+        `pictured`: as of `begin`.
         """
         audio = audio[None] if audio.dim() == 2 else audio
         people = len(reference.params.transl)
         if len(audio) != people or not audio.shape[1]:
             raise ValueError(f"stage 2: expected audio [{people}, L > 0, A], got {tuple(audio.shape)}")
-        return self.frames(talk_whole(self.generator, self.stage1.body, reference.params, audio, style, seed, end))
+        params, start = self.from_picture(reference.params) if pictured else (reference.params, None)
+        return self.frames(talk_whole(self.generator, self.stage1.body, params, audio, style, seed, end, start))
 
     def frames(self, motion: Motion) -> FrameTokens:
         heard = motion.heard.to(self.appearance.weight.dtype)

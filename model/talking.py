@@ -37,11 +37,14 @@ class Ending:
 
 
 class Talk:
-    """People in rows who begin at their references; row i of a talk draws its chance from `seed` + i."""
+    """People in rows, who begin standing still at their references or, where it is given, in `start` [B].
+
+    Row i of a talk draws its chance from `seed` + i.
+    """
 
     def __init__(
         self, generator: Generator, body: Body, reference: SmplxParams, style: Tensor | None = None, seed: int = 0,
-        ending: Ending | None = None,
+        ending: Ending | None = None, start: SmplxParams | None = None,
     ):  # fmt: skip
         self.generator, self.body, self.reference = generator, body, reference.map(lambda x: x.float())
         with torch.no_grad():
@@ -54,6 +57,9 @@ class Talk:
                 end, chunks = generator.space.residual(ending.pose, self.reference, self.still), -(-ending.frames // CHUNK)
                 self.early = CHUNK * chunks - ending.frames
             self.state = generator.begin(self.still, style, seed, end, chunks)
+            if start is not None:
+                stood = generator.space.residual(start, self.reference, self.still)
+                self.state.knots = stood[:, None].expand_as(self.state.knots)
         self.waiting: Tensor | None = None  # [B, past_frames + …, A] features from `past_frames` before the next frame on
         self.came, self.made = 0, 0  # frames
 
@@ -110,10 +116,10 @@ class Talk:
 
 def talk_whole(
     generator: Generator, body: Body, reference: SmplxParams, features: Tensor, style: Tensor | None = None, seed: int = 0,
-    end: SmplxParams | None = None,
+    end: SmplxParams | None = None, start: SmplxParams | None = None,
 ) -> Motion:  # fmt: skip
-    """The talk for a whole speech [B, T, A]; `end` [B]: the pose of its last frame."""
-    talk = Talk(generator, body, reference, style, seed, None if end is None else Ending(end, features.shape[1]))
+    """The talk for a whole speech [B, T, A]; `start`, `end` [B]: the poses before its first and of its last frame."""
+    talk = Talk(generator, body, reference, style, seed, None if end is None else Ending(end, features.shape[1]), start)
     parts = [part for part in (talk.push(features), talk.finish()) if part is not None]
     if not parts:
         raise ValueError(f"stage 2: expected audio [B, T > 0, A], got {tuple(features.shape)}")

@@ -25,7 +25,7 @@ from configs.schema import Config
 from model.audio_encoders import SAMPLE_RATE, make_audio_encoder
 from model.audio_stream import open_stream
 from model.stage1 import Encoding
-from model.stage2 import Identity, Stage2, at_rest
+from model.stage2 import Identity, Stage2
 from model.talking import Motion
 from model.types import Camera
 from pipelines.drawing import draw, generated
@@ -73,7 +73,7 @@ class Avatar:
 
     def motion(self, features: Iterable[np.ndarray], seed: int = 0) -> Iterator[Motion]:
         """Motion [1, n] for features [n, A] as they come."""
-        talk = self.stage2.begin(at_rest(self.encoding, self.stage2.config.lasting), seed)
+        talk = self.stage2.begin(self.encoding, seed, pictured=True)
         device = self.identity.features.device
         for part in features:
             made = talk.push(torch.from_numpy(np.ascontiguousarray(part)).float()[None].to(device))

@@ -547,3 +547,53 @@ def test_a_talk_may_begin_with_the_face_at_rest(reference):
     assert not any(getattr(rested, n).any() for n in ("jaw_pose", "leye_pose", "reye_pose"))
     assert torch.equal(rested.expression, params.expression * (torch.arange(10) == 0))
     torch.testing.assert_close(rested.body_pose, params.body_pose)
+
+
+def read_from(true, joint, off):
+    """The pose with one joint turned by `off` radians about x, as a picture may misread it."""
+    pose = true.full_pose.clone()
+    pose[..., joint, :] = pose[..., joint, :] + torch.tensor([off, 0.0, 0.0])
+    return SmplxParams.from_pose(pose, true.betas, true.expression, true.transl)
+
+
+def test_of_a_pose_found_in_a_picture_what_people_hardly_do_is_not_believed():
+    """Joints that move much in the corpus stay where they were found, those that hardly move go to the mean; the rest is kept."""
+    clip, elbow, still = smooth_clip(200), 18, 9
+    pose = clip.full_pose.clone()
+    pose[:, still] = 0.01 * pose[:, still]
+    pose[:, elbow] = 6 * pose[:, elbow]
+    clip = SmplxParams.from_pose(pose, clip.betas, clip.expression, clip.transl)
+    space = MotionSpace(CONFIG.mouth)
+    space.fit([clip])
+    true = clip[:1]
+    believed = lambda joint, off: geodesic_angle(  # noqa: E731
+        turns(space.steadied(read_from(true, joint, off)))[:, joint], turns(true)[:, joint]
+    )
+    assert believed(still, 0.3) < 0.03
+    assert believed(elbow, 0.3) > 0.2
+    steadied = space.steadied(true)
+    kept = [0, 1, 2, 4, 5, 7, 8, 10, 11, 22, 23, 24]
+    torch.testing.assert_close(steadied.full_pose[:, kept], true.full_pose[:, kept])
+    for name in ("betas", "expression", "transl"):
+        torch.testing.assert_close(getattr(steadied, name), getattr(true, name))
+
+
+def test_a_talk_from_a_picture_begins_in_its_pose_and_leaves_what_was_misread(untrained, moving, reference):
+    """The network that draws no motion stays in the picture's pose; what moves is told relative to the steadied one."""
+    audio = torch.randn(2, 24, AUDIO)
+    rested = at_rest(reference, CONFIG.lasting).params.map(lambda t: t[:, None])
+    held = untrained.generate(reference, audio, pictured=True).params
+    others = list(range(25))  # of fingers the first axes alone are channels
+    assert geodesic_angle(turns(held), turns(rested).expand(-1, 24, -1, -1, -1))[..., others].max() < 2e-3
+    space = moving.generator.space
+    made, truly = (moving.generate(reference, audio, seed=1, pictured=p).params for p in (True, False))
+    assert not torch.allclose(made.body_pose, truly.body_pose, atol=1e-3)
+    first, start = moving.from_picture(reference.params)
+    assert torch.equal(start.jaw_pose, torch.zeros_like(start.jaw_pose))
+    knots = moving.begin(reference, seed=1, pictured=True).state.knots
+    back = space.decode(knots, torch.zeros(2, PAST, space.mouth_channels), first)
+    told = [0, 3, 6, 9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21]
+    assert geodesic_angle(turns(back), turns(start)[:, None].expand_as(turns(back)))[..., told].max() < 2e-3
+    whole = moving.begin(reference, seed=1, pictured=True)
+    parts = [p for p in (*(whole.push(a) for a in audio.split(5, 1)), whole.finish()) if p is not None]
+    torch.testing.assert_close(Motion.cat(parts, 1).params.body_pose, made.body_pose, atol=1e-4, rtol=0)

@@ -1,22 +1,24 @@
 """What benchmarks of stage 2 say, of a network too small to say anything."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import stage2_speed
+from benchmarks import first_pose, stage2_speed
 from benchmarks.stage2 import two_stage
 from benchmarks.stage2_pictured import STRIDE, draw_pictured, drawn_batch
 from benchmarks.stage2_pixels import arm, learn, look, paired_gains
 from benchmarks.talk_scores import Clip
-from configs.schema import Config
+from configs.schema import Config, load_config
 from model.audio_to_motion import AudioToMotion
 from model.motion import MOTION
 from model.rasterize import Render
 from model.stage1 import Stage1
 from model.types import SmplxParams
+from pipelines.checkpoints import load_stage2
 
 
 @pytest.mark.needs_voice
@@ -91,3 +93,20 @@ def test_made_up_speech_is_the_same_again_and_as_long_as_asked():
     assert np.array_equal(sound, stage2_speed.made_up_speech(0.5, 3))
     assert sound.shape == (8000,)
     assert 0.01 < sound.std() < 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.needs_voice
+def test_talks_from_a_picture_begin_in_the_pose_found_there(monkeypatch):
+    monkeypatch.setattr(first_pose, "SECONDS", 2.5)
+    config = load_config(Path("configs/small_comparison.yaml"))
+    stage2 = load_stage2(config, Path("samples/weights/stage2.safetensors"))
+    person = first_pose.begin(config, stage2, 950_000)
+    rows = first_pose.rows_of(stage2, None, [person])
+    made = {name: row(0)[0] for name, row in rows.items()}
+    assert {len(m.transl) for m in made.values()} == {len(person.features)} == {len(person.truth.transl)}
+    elbows = {name: stage2.stage1.body.joints(m[:1])[0, [18, 19]] for name, m in made.items()}
+    apart = lambda a, b: float((elbows[a] - elbows[b]).norm(dim=-1).max())  # noqa: E731
+    assert apart("read", "steadied") < 0.02
+    assert apart("true", "read") < 0.15
+    assert (made["read"].body_pose[-1] - made["steadied"].body_pose[-1]).abs().max() > 1e-3
