@@ -1,9 +1,11 @@
 """An avatar fitted to the very picture that it was read from: what the network could not say of this one person.
 
 The renderer compares the avatar with its picture; first the body moves into its outline and is read again there, then the
-anchors' features follow too. Most of their change is shared by places that lie alike on the body, left and right, front
-and back, so that what the picture hides changes with what it shows.
-Axes: B pictures, N anchors, F anchor features, K neighbours, Q cells of the template, S picture side.
+anchors' Gaussians follow too. Most of their change is shared by places that lie alike on the body, left and right, front
+and back: an outline is one from behind as well. A picture tells a Gaussian's place and size where the surface turns away
+from it, and its colour where it is seen; elsewhere they stay, or the person's other sides would pay for this one. Where the
+body is not known for sure, only colours follow: Gaussians would make up for a limb that is read beside its place.
+Axes: B pictures, N anchors, K neighbours, Q cells of the template, S picture side.
 """
 
 from __future__ import annotations
@@ -18,16 +20,16 @@ from torch import Tensor
 from model.losses import l1_map, mask_l1, ssim_map
 from model.rasterize import rasterize
 from model.smplx_tokens import BODY_TOKENS
-from model.stage1 import FEATURES, PICTURE, Encoding, Stage1
+from model.stage1 import FEATURES, OUTPUTS, PICTURE, Encoding, Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
-from model.visibility import FILL_CELLS
+from model.visibility import FILL_CELLS, sight
 
-STEPS, BODY_STEPS = 16, 16  # of Adam, which takes its largest step at the fourth and ends at a tenth of it
+STEPS, BODY_STEPS = 10, 10  # of Adam, which takes its largest step at the fourth and ends at a tenth of it
 BETAS = (0.9, 0.95)
-RATE, TURN_RATE, SHAPE_RATE, PLACE_RATE = 0.1, 0.015, 0.03, 0.008  # of features, radians, betas, metres
+RATE, TURN_RATE, SHAPE_RATE, PLACE_RATE = 0.1, 0.015, 0.03, 0.008  # of the head's outputs, radians, betas, metres
 OWN = 0.3  # what an anchor changes by itself, of what it changes with its cell
-LEVEL = 2  # of `FILL_CELLS`: how large the cells are
-COLOR = 0.1  # of the picture's colours, which are 0..1, against features
+LEVEL = 3  # of `FILL_CELLS`: how large the cells are
+COLORS = 3  # of the head's outputs, the last
 SSIM, MASK, MOVED = 0.2, 0.5, 0.03  # weights beside L1; moves of Gaussians are counted in centimetres
 BODY, TURNED, SHAPED, PLACED = 0.01, 0.15, 0.5, (0.03, 0.03, 0.3)  # weight of the body's changes; radians, betas, metres that count as one
 
@@ -74,24 +76,27 @@ def fitted_to_picture(
     """`encoding` with `fitted` filled in, so that `network.canonical` gives the avatar that looks most like the picture."""
     with torch.no_grad():
         features = network.canonical(replace(encoding, fitted=encoding.fitted[..., :0]))  # an earlier fit is replaced
+        alone, guess = network.head.outputs(features[..., :FEATURES]).float(), features[..., FEATURES : FEATURES + 3]
         before = network.gaussians(features).means
-    gain = features.new_ones(FEATURES + PICTURE)
-    gain[FEATURES:] = features.new_tensor([COLOR] * 3 + [0.0])  # how well an anchor is seen does not change
+        turned = 1 - _facing(network, encoding, before).abs() if exact else torch.zeros_like(before[..., 0])
+        shape = turned[..., None].expand(-1, -1, OUTPUTS - COLORS)
+        seen = features[..., FEATURES + PICTURE - 1 :].expand(-1, -1, COLORS)
     near, cell = network.anchors.neighbours, network.color_fill.cells[LEVEL]
-    own = torch.zeros_like(features, requires_grad=True)
-    shared = features.new_zeros(len(picture), FILL_CELLS[LEVEL] ** 2, FEATURES + PICTURE).requires_grad_()
+    alike, itself = torch.cat([shape, seen], -1), OWN * torch.cat([shape, torch.ones_like(seen)], -1)
+    own = torch.zeros_like(alone, requires_grad=True)
+    shared = alone.new_zeros(len(picture), FILL_CELLS[LEVEL] ** 2, OUTPUTS).requires_grad_()
     body = BodyChange(encoding.params)
 
-    def change() -> Tensor:  # [B, N, F]
+    def change() -> Tensor:  # [B, N, OUTPUTS]
         around = own.index_select(1, near.flatten()).unflatten(1, near.shape).mean(2)
-        return gain * (0.5 * OWN * (own + around) + shared.index_select(1, cell))
+        return itself * (own + around) / 2 + alike * shared.index_select(1, cell)
 
     def loss() -> Tensor:
-        cloud = network.gaussians(features + change())
-        moved = MOVED * (100 * (cloud.means - before)).square().sum(-1).mean(1)
+        cloud = network.head.decode(alone + change(), guess, network.anchors)
         if exact:
+            moved = MOVED * (100 * (cloud.means - before)).square().sum(-1).mean(1)
             return _unlike(network, cloud, encoding.params, picture, camera) + moved
-        return _unlike(network, cloud, body(), picture, camera) + moved + body.unlikely()
+        return _unlike(network, cloud, body(), picture, camera) + body.unlikely()
 
     _descend(loss, {RATE: [own, shared]} | ({} if exact else body.groups()), steps)
     return replace(encoding, fitted=change().detach(), params=encoding.params if exact else body().detach())
@@ -121,6 +126,13 @@ class BodyChange:
     def groups(self) -> dict[float, list[Tensor]]:
         """What to learn, by step size."""
         return {TURN_RATE: [self.turns], SHAPE_RATE: [self.betas], PLACE_RATE: [self.place]}
+
+
+def _facing(network: Stage1, encoding: Encoding, means: Tensor) -> Tensor:
+    """Cosine of the normal of each canonical Gaussian [B, N, 3] to the direction of the camera, [B, N]."""
+    anchors = network.anchors
+    posed, turns = anchors.posed(means - anchors.points.rest, encoding.params)
+    return sight(posed, turns, anchors.frames[..., 2], encoding.focal_over_size, encoding.principal).facing
 
 
 def _unlike(network: Stage1, cloud: GaussianCloud, params: SmplxParams, picture: Tensor, camera: Camera) -> Tensor:

@@ -23,10 +23,12 @@ from model.layers import Block, RMSNorm
 from model.smplx_tokens import SmplxDecoder, SmplxQueries
 from model.triplane import Triplane, sample_planes
 from model.types import AvatarTokens, Camera, GaussianCloud, SmplxParams, TensorGroup
-from model.visibility import OUTLINE, ColorFill, blank_background, sight
+from model.visibility import EDGE_STEP, OUTLINE, ColorFill, blank_background, coverage, edge_distances, sight
 
 FEATURES = 64  # learned features of an anchor, before its four picture values
-PICTURE = 4  # last anchor features: RGB (the picture's where the anchor is seen, else a guess), and how well it is seen
+EDGES = 2  # features of an anchor that say how far the outline is, outward and inward
+PICTURE = 4  # anchor features after the learned: RGB (the picture's where the anchor is seen, else a guess), and how well it is seen
+OUTPUTS = 14  # of the head, which `GaussianHead.decode` takes; the last three are colours
 ANCHOR_CODE = 16  # learned channels that tell anchors apart
 SCALE_SHAPE = (0.5, 0.5, 0.2)  # initial Gaussian, in units of the anchor spacing: flat on the surface
 SCALE_DOWN, SCALE_UP = 0.25, 1.2  # largest change of its log: smaller ones would leave holes between neighbours
@@ -44,7 +46,7 @@ class Encoding(TensorGroup):
     pixels: Tensor  # [B, N, P'] what the picture shows at each anchor; zero where hidden, but for the guessed colour
     focal_over_size: Tensor  # [B] of the picture's camera
     principal: Tensor  # [B, 2] principal point from the picture's centre, in picture sides
-    fitted: Tensor  # [B, N, F] what `model.picture_fit` adds to the anchors' features; [B, N, 0]: nothing
+    fitted: Tensor  # [B, N, OUTPUTS] what `model.picture_fit` adds to the head's outputs; [B, N, 0]: nothing
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Reading(TensorGroup):
     """What pictures show at each anchor."""
 
     values: Tensor  # [B, N, C + 1] features, and the facing
-    outline: Tensor  # [B, N, len(OUTLINE) + 1] whether the background begins there, and how much this picture's outline counts
+    outline: Tensor  # [B, N, len(OUTLINE) + EDGES + 1] whether the background begins there, how far it is, how much this outline counts
     colors: Tensor  # [B, N, 3]
     seen: Tensor  # [B, N] how well, 0..1
 
@@ -64,7 +66,7 @@ class Stage1(nn.Module):
         super().__init__()
         self.config = config
         width, heads, channels = config.width, config.heads, config.triplane_channels
-        pixel_inputs = config.pixel_channels + 1 + len(OUTLINE) + PICTURE
+        pixel_inputs = config.pixel_channels + 1 + len(OUTLINE) + EDGES + PICTURE
         self.anchors = Anchors(body, config.gaussians, config.triplane_radius)
         self.color_fill = ColorFill(self.anchors.points.rest)
         self.image_encoder = make_image_encoder(config.image, width, heads, config.pixel_channels)
@@ -134,13 +136,12 @@ class Stage1(nn.Module):
         return self.smplx_decoder(smplx_tokens, focal_over_size, principal)
 
     def canonical(self, encoding: Encoding) -> Tensor:
-        """Anchor features [B, N, F]: `FEATURES` learned channels, then the picture's RGB and how well it is seen."""
+        """Anchor features [B, N, F]: `FEATURES` learned channels, the picture's RGB and how well it is seen, and what was fitted."""
         planes = sample_planes(encoding.tokens.triplane, self.anchors.coordinates).flatten(2)
         code = self.anchor_code.expand(len(planes), -1, -1)
         parts = [planes, encoding.pixels, code]
         features = self.anchor_features(torch.cat([x.to(working_dtype(self.anchor_code)) for x in parts], -1))
-        features = torch.cat([features.float(), encoding.pixels[..., -PICTURE:].float()], -1)
-        return features + encoding.fitted if encoding.fitted.shape[-1] else features
+        return torch.cat([features.float(), encoding.pixels[..., -PICTURE:].float(), encoding.fitted.float()], -1)
 
     def gaussians(self, features: Tensor) -> GaussianCloud:
         """Anchor features [B, N, F] → Gaussians [B, N] in template space, in the anchors' order."""
@@ -173,12 +174,14 @@ class Stage1(nn.Module):
                 return Reading(colors[..., :0], colors[..., :0], colors, seen)
             rim = view.inside * (1 - view.facing.abs()) + 1e-3  # an outline tells most where the surface turns away
             empty = _read(blank, view.outline.flatten(1, 2)).unflatten(1, view.outline.shape[1:3])[..., 0]
-            outline = torch.cat([empty * view.inside[..., None], rim[..., None]], -1)
+            edges = edge_distances(coverage(image, blank), view.places, (EDGE_STEP / OUTLINE[1]) * (view.outline[:, :, 1] - view.places))
+            inside = view.inside[..., None]
+            outline = torch.cat([empty * inside, edges * inside, rim[..., None]], -1)
         with full_precision(image):
             return Reading(torch.cat([_read(features, view.places), view.facing[..., None]], -1), outline, colors, seen)
 
     def _join(self, reading: Reading) -> Tensor:
-        """What V pictures show at the anchors, [B, V, N, ...] each → [B, N, pixel channels + facing 1 + outline + RGB 3 + seen 1]."""
+        """What V pictures show at the anchors, [B, V, N, ...] each → [B, N, channels + facing 1 + outline + edges + RGB 3 + seen 1]."""
         with full_precision(reading.seen):
             share, best = _shares(reading.seen)
             joined = (reading.values * share[..., None]).sum(1) * best[..., None]
@@ -222,18 +225,21 @@ class GaussianHead(nn.Module):
         super().__init__()
         self.max_offset, self.max_scale = max_offset, max_scale
         self.hidden = nn.Linear(FEATURES, FEATURES)
-        self.out = nn.Linear(FEATURES, 14)  # what `decode` takes
+        self.out = nn.Linear(FEATURES, OUTPUTS)
         nn.init.normal_(self.out.weight, std=0.01)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, features: Tensor, anchors: Anchors) -> GaussianCloud:
-        learned, picture = features[..., :FEATURES], features[..., FEATURES:]
-        y = self.out(F.gelu(self.hidden(F.gelu(learned.to(self.out.weight.dtype)))))
-        return self.decode(y, picture[..., :3], anchors)
+        learned, picture, fitted = features.tensor_split((FEATURES, FEATURES + PICTURE), -1)
+        y = self.outputs(learned)
+        return self.decode(y + fitted if fitted.shape[-1] else y, picture[..., :3], anchors)
+
+    def outputs(self, learned: Tensor) -> Tensor:  # [B, N, FEATURES] → [B, N, OUTPUTS]
+        return self.out(F.gelu(self.hidden(F.gelu(learned.to(self.out.weight.dtype)))))
 
     def decode(
         self,
-        y: Tensor,  # [B, N, 14] offset 3, log scale 3, rotation 4, opacity, change of colour 3; zeros: an anchor as it is
+        y: Tensor,  # [B, N, OUTPUTS] offset 3, log scale 3, rotation 4, opacity, change of colour 3; zeros: an anchor as it is
         base: Tensor,  # [B, N, 3] first guess of the colour
         anchors: Anchors,
     ) -> GaussianCloud:

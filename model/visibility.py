@@ -20,6 +20,8 @@ FAR = 1e6
 WHITE = 0.985  # darkest channel of a pixel of the background
 FILL_CELLS = (96, 48, 24, 12)  # cells per side, fine to coarse
 OUTLINE = (0.0, 0.01, 0.03, 0.07, 0.15)  # metres outward at which the background is looked for: clothes and hair end there
+EDGE_STEP, EDGE_STEPS = 0.004, (8, 20)  # metres between the points at which the outline is sought, their number inward and outward
+EDGE_UNIT = 0.02  # metres that a distance to the outline is counted in
 
 
 class Sight(NamedTuple):
@@ -75,6 +77,33 @@ def blank_background(image: Tensor) -> Tensor:
     side = max(3, image.shape[-1] // 50 // 2 * 2 + 1)
     white = (image.amin(1, keepdim=True) > WHITE).float()
     return _widened(1 - _widened(1 - white, side), side + 2)
+
+
+def coverage(image: Tensor, blank: Tensor) -> Tensor:
+    """How much of each pixel of pictures [B, 3, S, S] the person covers, 0..1, [B, 1, S, S]; `blank` as above.
+
+    A pixel beside the background is white to the degree that it shows it, against the darkest pixel near it.
+    """
+    dark = 1 - image.amin(1, keepdim=True)
+    background = 1 - _widened(1 - blank, 3)  # as it was before it was widened
+    rim = _widened(background, 5) - background
+    shown = (dark / _widened(dark, 5).clamp(min=1 - WHITE)).clamp(0, 1)
+    return torch.where(rim > 0, shown, 1 - background)
+
+
+def edge_distances(cover: Tensor, places: Tensor, outward: Tensor) -> Tensor:
+    """How far the outline is from points at `places` [B, N, 2] of pictures whose coverage is [B, 1, S, S]: outward to the
+    first background, inward to the first of the person, in `EDGE_UNIT`s, [B, N, 2]; `outward`: the way of `EDGE_STEP`.
+
+    The sum of what is covered without a break measures parts of a pixel too.
+    """
+    inward, count = EDGE_STEPS[0], sum(EDGE_STEPS)
+    steps = torch.arange(count, device=places.device) - inward + 0.5
+    grid = places[:, :, None] + steps[:, None] * outward[:, :, None]
+    covered = F.grid_sample(cover, grid, padding_mode="border", align_corners=False)[:, 0]  # [B, N, count]
+    out = covered[..., inward:].cumprod(-1).sum(-1)
+    back = (1 - covered[..., :inward].flip(-1)).cumprod(-1).sum(-1)
+    return torch.stack([out, back], -1) * (EDGE_STEP / EDGE_UNIT)
 
 
 def _widened(mask: Tensor, side: int) -> Tensor:  # [B, 1, S, S]

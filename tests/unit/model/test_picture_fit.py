@@ -6,7 +6,7 @@ import torch
 from configs.schema import ImageEncoderConfig, Stage1Config
 from model.picture_fit import fitted_to_picture, pictured_avatar
 from model.rasterize import rasterize
-from model.stage1 import FEATURES, PICTURE, Stage1
+from model.stage1 import OUTPUTS, Stage1
 from model.types import Camera, SmplxParams
 
 SIZE, COUNT = 48, 600
@@ -42,14 +42,23 @@ def test_an_avatar_comes_to_look_like_its_picture(network, upright, red_person):
     before, after = (pictured_avatar(network, picture, CAMERA, upright, True, steps) for steps in (0, 24))
     error = lambda encoding: _drawn(network, encoding, upright).sub(picture[0, ..., :3]).abs().mean()  # noqa: E731
     assert error(after) < 0.5 * error(before)
-    assert after.fitted.shape == (1, COUNT, FEATURES + PICTURE)
+    assert after.fitted.shape == (1, COUNT, OUTPUTS)
     assert torch.equal(before.tokens.triplane, after.tokens.triplane), "what the network read stays"
 
 
-def test_what_the_picture_hides_changes_with_what_it_shows(network, upright, red_person):
+def test_outlines_change_behind_as_before_and_colours_where_they_are_seen(network, upright, red_person):
     encoding = pictured_avatar(network, red_person, CAMERA, upright, True)
-    behind = network.anchors.frames[:, 2, 2] < -0.5
-    assert encoding.fitted[0, behind].abs().max() > 0.01
+    normal = network.anchors.frames[:, 2, 2]
+    behind, front, rim = normal < -0.9, normal > 0.9, normal.abs() < 0.2
+    shape, colors = (encoding.fitted[0].abs()[:, part] for part in (slice(0, 11), slice(11, 14)))
+    assert shape[rim & (normal < 0)].mean() > 5 * shape[behind].mean()
+    assert colors[front].mean() > 3 * colors[behind].mean()
+
+
+def test_of_a_body_that_is_not_known_only_colours_follow(network, upright, red_person):
+    fitted = pictured_avatar(network, red_person, CAMERA, upright).fitted
+    assert fitted[..., :11].abs().max() == 0
+    assert fitted[..., 11:].abs().max() > 0.1
 
 
 def test_each_picture_is_fitted_by_itself_and_always_the_same(network, upright, red_person):

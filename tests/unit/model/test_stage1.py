@@ -8,7 +8,7 @@ import torch
 from configs.schema import ImageEncoderConfig, Stage1Config
 from model.geometry import rotation_from_quaternion
 from model.smplx_tokens import DUTIES, SmplxDecoder
-from model.stage1 import FEATURES, PICTURE, Stage1
+from model.stage1 import EDGES, FEATURES, PICTURE, Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
 from model.visibility import OUTLINE
 
@@ -251,7 +251,7 @@ def test_anchors_know_how_far_outward_the_background_begins(network, body):
     image = torch.ones(1, 3, SIZE, SIZE)
     left, right = int(across[flanks].min() - 0.09 * metre), int(across[flanks].max() + 0.09 * metre) + 1
     image[..., left:right] = 0.2
-    outline = network.encode(image, camera(), params).pixels[0, flanks, -PICTURE - len(OUTLINE) : -PICTURE]
+    outline = network.encode(image, camera(), params).pixels[0, flanks, -PICTURE - EDGES - len(OUTLINE) : -PICTURE - EDGES]
     gap = torch.where(normal > 0, right - across, across - left)[flanks, None] / metre - torch.tensor(OUTLINE)
     assert (gap < -0.04).sum() > 3
     assert outline[gap > 0.04].max() < 0.1
