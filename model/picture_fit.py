@@ -4,7 +4,7 @@ The renderer compares the avatar with its picture; first the body moves into its
 anchors' Gaussians follow too. Most of their change is shared by places that lie alike on the body, left and right, front
 and back: an outline is one from behind as well. A picture tells a Gaussian's place and size where the surface turns away
 from it, and its colour where it is seen; elsewhere they stay, or the person's other sides would pay for this one. Where the
-body is not known for sure, only colours follow: Gaussians would make up for a limb that is read beside its place.
+body is not known for sure, the shapes of limbs stay too: they would make up for a limb that is read beside its place.
 Axes: B pictures, N anchors, K neighbours, Q cells of the template, S picture side.
 """
 
@@ -17,6 +17,7 @@ import roma
 import torch
 from torch import Tensor
 
+from model.body import JOINT_NAMES
 from model.losses import l1_map, mask_l1, ssim_map
 from model.rasterize import rasterize
 from model.smplx_tokens import BODY_TOKENS
@@ -24,11 +25,12 @@ from model.stage1 import FEATURES, OUTPUTS, PICTURE, Encoding, Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
 from model.visibility import FILL_CELLS, sight
 
-STEPS, BODY_STEPS = 10, 10  # of Adam, which takes its largest step at the fourth and ends at a tenth of it
+STEPS, BODY_STEPS = 10, 20  # of Adam, which takes its largest step at the fourth and ends at a tenth of it
 BETAS = (0.9, 0.95)
 RATE, TURN_RATE, SHAPE_RATE, PLACE_RATE = 0.1, 0.015, 0.03, 0.008  # of the head's outputs, radians, betas, metres
 OWN = 0.3  # what an anchor changes by itself, of what it changes with its cell
 LEVEL = 3  # of `FILL_CELLS`: how large the cells are
+TRUNK = "pelvis spine1 spine2 spine3 left_collar right_collar neck head jaw left_eye_smplhf right_eye_smplhf".split()
 COLORS = 3  # of the head's outputs, the last
 SSIM, MASK, MOVED = 0.2, 0.5, 0.03  # weights beside L1; moves of Gaussians are counted in centimetres
 BODY, TURNED, SHAPED, PLACED = 0.01, 0.15, 0.5, (0.03, 0.03, 0.3)  # weight of the body's changes; radians, betas, metres that count as one
@@ -78,8 +80,8 @@ def fitted_to_picture(
         features = network.canonical(replace(encoding, fitted=encoding.fitted[..., :0]))  # an earlier fit is replaced
         alone, guess = network.head.outputs(features[..., :FEATURES]).float(), features[..., FEATURES : FEATURES + 3]
         before = network.gaussians(features).means
-        turned = 1 - _facing(network, encoding, before).abs() if exact else torch.zeros_like(before[..., 0])
-        shape = turned[..., None].expand(-1, -1, OUTPUTS - COLORS)
+        turned = 1 - _facing(network, encoding, before).abs()
+        shape = (turned if exact else turned * _of_trunk(network))[..., None].expand(-1, -1, OUTPUTS - COLORS)
         seen = features[..., FEATURES + PICTURE - 1 :].expand(-1, -1, COLORS)
     near, cell = network.anchors.neighbours, network.color_fill.cells[LEVEL]
     alike, itself = torch.cat([shape, seen], -1), OWN * torch.cat([shape, torch.ones_like(seen)], -1)
@@ -93,10 +95,10 @@ def fitted_to_picture(
 
     def loss() -> Tensor:
         cloud = network.head.decode(alone + change(), guess, network.anchors)
+        moved = MOVED * (100 * (cloud.means - before)).square().sum(-1).mean(1)
         if exact:
-            moved = MOVED * (100 * (cloud.means - before)).square().sum(-1).mean(1)
             return _unlike(network, cloud, encoding.params, picture, camera) + moved
-        return _unlike(network, cloud, body(), picture, camera) + body.unlikely()
+        return _unlike(network, cloud, body(), picture, camera) + moved + body.unlikely()
 
     _descend(loss, {RATE: [own, shared]} | ({} if exact else body.groups()), steps)
     return replace(encoding, fitted=change().detach(), params=encoding.params if exact else body().detach())
@@ -126,6 +128,12 @@ class BodyChange:
     def groups(self) -> dict[float, list[Tensor]]:
         """What to learn, by step size."""
         return {TURN_RATE: [self.turns], SHAPE_RATE: [self.betas], PLACE_RATE: [self.place]}
+
+
+def _of_trunk(network: Stage1) -> Tensor:  # [N] 0..1
+    """How far trunk and head move each anchor, not limbs."""
+    trunk = [i for i, name in enumerate(JOINT_NAMES) if name in TRUNK]
+    return network.anchors.points.weights[:, trunk].sum(1)
 
 
 def _facing(network: Stage1, encoding: Encoding, means: Tensor) -> Tensor:
