@@ -30,7 +30,10 @@ BETAS = (0.9, 0.95)
 RATE, TURN_RATE, SHAPE_RATE, PLACE_RATE = 0.1, 0.015, 0.03, 0.008  # of the head's outputs, radians, betas, metres
 OWN = 0.3  # what an anchor changes by itself, of what it changes with its cell
 LEVEL = 3  # of `FILL_CELLS`: how large the cells are
-TRUNK = "pelvis spine1 spine2 spine3 left_collar right_collar neck head jaw left_eye_smplhf right_eye_smplhf".split()
+TRUNK = [
+    *("pelvis", "spine1", "spine2", "spine3", "left_collar", "right_collar"),
+    *("neck", "head", "jaw", "left_eye_smplhf", "right_eye_smplhf"),
+]  # joints whose skin is no limb's
 COLORS = 3  # of the head's outputs, the last
 SSIM, MASK, MOVED = 0.2, 0.5, 0.03  # weights beside L1; moves of Gaussians are counted in centimetres
 BODY, TURNED, SHAPED, PLACED = 0.01, 0.15, 0.5, (0.03, 0.03, 0.3)  # weight of the body's changes; radians, betas, metres that count as one
