@@ -45,7 +45,7 @@ def percentile(first, second):
         sides = [Moments.stack([Moments.of(pair[side]) for pair in latents.values()]) for side in range(2)]
         return frechet_of(*(s.weighted(draws) for s in sides)).numpy()
 
-    draws = torch.from_numpy(speaker_draws(len(first), 100))
+    draws = torch.tensor(speaker_draws(len(first), 100))
     return np.quantile(distances(first, draws) / distances(second, draws), [0.025, 0.975])
 
 
