@@ -9,7 +9,6 @@ Axes: K windows, T frames, F features (330), L latents.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +26,7 @@ LATENTS = 32
 AUTOENCODER_VERSION = "2"  # of architecture and fitting: part of what the weights depend on
 SPREAD_FLOOR = 0.02  # least standard deviation a feature is divided by: feet that never move must not dominate
 SUMMED = 768  # frames over which one product sums a weight's gradient
-RATE, DECAY, TINY = 2e-3, (0.9, 0.999), 1e-8  # of Adam
+RATE = 2e-3  # of Adam, falling as a cosine to 0
 
 
 class MotionAutoencoder(nn.Module):
@@ -99,14 +98,17 @@ def fit_autoencoder(windows: Tensor, seed: int = 0, steps: int = 400, batch: int
         network = MotionAutoencoder(windows.shape[-1]).to(windows.device)
         network.mean.copy_(windows.mean((0, 1)))
         network.spread.copy_(_spread(windows).clamp(min=SPREAD_FLOOR))
-        optimiser = _Adam(list(network.parameters()))
-        for step in range(1, steps + 1):
+        optimiser = torch.optim.Adam(network.parameters(), RATE)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        for _ in range(steps):
             sample = windows[torch.randint(len(windows), (min(batch, len(windows)),)).to(windows.device)]
             made = network.decode(network.encode(sample))
             # the gradient of F.mse_loss(made / spread, sample / spread)
             slope = made.detach().div(network.spread).sub_(sample.div_(network.spread)).mul_(2 / sample.numel()).div_(network.spread)
+            optimiser.zero_grad()
             made.backward(slope)
-            optimiser.step(step, steps)
+            optimiser.step()
+            schedule.step()
     return network.eval().requires_grad_(False)
 
 
@@ -138,28 +140,6 @@ class _Linear(torch.autograd.Function):
                 part = slice(k, min(k + SUMMED, stop))
                 sums[-1].addmm_(rows[part].T, columns[part])
         return slope @ weight if ctx.needs_input_grad[0] else None, sums[0] + sums[1], rows.sum(0)
-
-
-class _Adam:
-    """Adam (Kingma & Ba 2015), its rate falling as a cosine to 0: bit for bit torch's, which takes a second to import."""
-
-    def __init__(self, parameters: list[nn.Parameter]):
-        self.moments = [(p, torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
-        self.rate = RATE
-
-    @torch.no_grad()
-    def step(self, step: int, steps: int) -> None:
-        """Step 1 … `steps`; gradients are gone afterwards."""
-        first_share, second_share = (1 - d**step for d in DECAY)
-        for parameter, first, second in self.moments:
-            slope = parameter.grad
-            assert slope is not None
-            first.lerp_(slope, 1 - DECAY[0])
-            second.mul_(DECAY[1]).addcmul_(slope, slope, value=1 - DECAY[1])
-            size = (second.sqrt() / second_share**0.5).add_(TINY)
-            parameter.addcdiv_(first, size, value=-(self.rate / first_share))
-            parameter.grad = None
-        self.rate *= (1 + math.cos(math.pi * step / steps)) / (1 + math.cos(math.pi * (step - 1) / steps))
 
 
 def _spread(windows: Tensor) -> Tensor:  # [K, 32, F] → [F]
