@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model.metrics_arrays import Floats, Values, as_array, same_shape
+from model.metrics_arrays import Floats, Values, as_array, lengths, same_shape
 from model.metrics_speech import pearson
 
 CHUNK = 8  # frames that are generated at once
@@ -96,7 +96,7 @@ def blink_rate(lids: Values, fps: float, closed: float) -> float:
 
 def wrist_speed(joints: Values, fps: float) -> Floats:
     """Mean speed of both wrists of joints [T, 55, 3], [T - 1] m/s."""
-    return np.linalg.norm(np.diff(as_array(joints)[:, [20, 21]], axis=0), axis=-1).mean(1) * fps
+    return lengths(np.diff(as_array(joints)[:, [20, 21]], axis=0)).mean(1) * fps
 
 
 def stroke_response(speed: Values, accents: Sequence[float], fps: float) -> Floats:

@@ -21,7 +21,7 @@ from model.body import JOINT_NAMES
 from model.losses import l1_map, mask_l1, ssim_map
 from model.rasterize import rasterize
 from model.smplx_tokens import BODY_TOKENS
-from model.stage1 import FEATURES, OUTPUTS, PICTURE, Encoding, Stage1
+from model.stage1 import FEATURES, OUTPUTS, Encoding, Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
 from model.visibility import FILL_CELLS, sight
 
@@ -82,10 +82,10 @@ def fitted_to_picture(
     with torch.no_grad():
         features = network.canonical(replace(encoding, fitted=encoding.fitted[..., :0]))  # an earlier fit is replaced
         alone, guess = network.head.outputs(features[..., :FEATURES]).float(), features[..., FEATURES : FEATURES + 3]
-        before = network.gaussians(features).means
+        before = network.head.decode(alone, guess, network.anchors).means
         turned = 1 - _facing(network, encoding, before).abs()
         shape = (turned if exact else turned * _of_trunk(network))[..., None].expand(-1, -1, OUTPUTS - COLORS)
-        seen = features[..., FEATURES + PICTURE - 1 :].expand(-1, -1, COLORS)
+        seen = features[..., -1:].expand(-1, -1, COLORS)
     near, cell = network.anchors.neighbours, network.color_fill.cells[LEVEL]
     alike, itself = torch.cat([shape, seen], -1), OWN * torch.cat([shape, torch.ones_like(seen)], -1)
     own = torch.zeros_like(alone, requires_grad=True)

@@ -23,7 +23,7 @@ from model.layers import Block, RMSNorm
 from model.smplx_tokens import SmplxDecoder, SmplxQueries
 from model.triplane import Triplane, sample_planes
 from model.types import AvatarTokens, Camera, GaussianCloud, SmplxParams, TensorGroup
-from model.visibility import EDGE_STEP, OUTLINE, ColorFill, blank_background, coverage, edge_distances, sight
+from model.visibility import OUTLINE, ColorFill, blank_background, coverage, edge_distances, sight
 
 FEATURES = 64  # learned features of an anchor, before its four picture values
 EDGES = 2  # features of an anchor that say how far the outline is, outward and inward
@@ -174,7 +174,7 @@ class Stage1(nn.Module):
                 return Reading(colors[..., :0], colors[..., :0], colors, seen)
             rim = view.inside * (1 - view.facing.abs()) + 1e-3  # an outline tells most where the surface turns away
             empty = _read(blank, view.outline.flatten(1, 2)).unflatten(1, view.outline.shape[1:3])[..., 0]
-            edges = edge_distances(coverage(image, blank), view.places, (EDGE_STEP / OUTLINE[1]) * (view.outline[:, :, 1] - view.places))
+            edges = edge_distances(coverage(image, blank), view.places, view.step)
             inside = view.inside[..., None]
             outline = torch.cat([empty * inside, edges * inside, rim[..., None]], -1)
         with full_precision(image):

@@ -32,6 +32,7 @@ class Sight(NamedTuple):
     inside: Tensor  # [B, N] bool: in the picture and before the camera
     seen: Tensor  # [B, N] 0..1 how well: inside, turned towards the camera, and no nearer point covers it
     outline: Tensor  # [B, N, len(OUTLINE), 2] places of the points moved outward
+    step: Tensor  # [B, N, 2] how far `EDGE_STEP` outward is in the picture
 
 
 def sight(
@@ -56,7 +57,8 @@ def sight(
     cell_width = 2 / CELLS * depth / (2 * focal_over_size[:, None])
     covered = depth > nearest + DEPTH_SLACK + cell_width
     seen = (inside & ~covered).float() * ((facing - FACING_FROM) / (FACING_TO - FACING_FROM)).clamp(0, 1)
-    return Sight(places, facing, inside, seen, outward)
+    step = (EDGE_STEP / OUTLINE[1]) * (outward[:, :, 1] - places)
+    return Sight(places, facing, inside, seen, outward, step)
 
 
 def _nearest_depth(places: Tensor, depth: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 from configs.schema import Config
 from model import metrics
 from model.body import Body
+from model.metrics_talk import wrist_speed
 from model.motion import pose_features
 from model.stage1 import Stage1
 from model.types import SmplxParams
@@ -50,7 +51,6 @@ FLIP = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))  # camera frame (y down)
 FITTING_CLIPS = 60  # of training motion, evenly spaced, that FGD's auto-encoder is fitted to
 IDENTITY_FRAMES = 4  # of a clip's compared frames
 TRUTH = "ground_truth"
-WRISTS = (20, 21)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def picture_scores(got: Tensor, wanted: Tensor, alpha: Tensor) -> dict[str, floa
 def _curves(scorer: Scorer, take: Take, betas: Tensor) -> dict[str, list[float]]:
     """Mouth opening (mm) and mean wrist speed (m/s) over time (s), for plots."""
     measured = scorer.measured(take, betas)
-    speed = np.linalg.norm(np.diff(measured.joints[:, WRISTS], axis=0), axis=-1).mean(1) * float(take.fps)
+    speed = wrist_speed(measured.joints, float(take.fps))
     time = (np.arange(take.frames) + 0.5) / float(take.fps)
     series = {"time": time, "mouth": 1000 * measured.opening, "wrist": np.concatenate([speed[:1], speed])}
     return {name: [round(float(x), 4) for x in values] for name, values in series.items()}

@@ -190,10 +190,9 @@ def _lips(opening: Floats, sound: Speech, fps: float) -> metrics.LaggedCorrelati
 def mouth_features(face: NDArray[np.floating[Any]]) -> Floats:  # [T, 478, 3] → [T, 6] metres
     """Outer and inner opening, width, and how far the lips stand forward of the corners."""
     left, right, top, bottom, inner_top, inner_bottom = (face[:, i].astype(np.float64) for i in MOUTH)
-    length = lambda x: np.linalg.norm(x, axis=-1)  # noqa: E731
     corners = (left + right)[:, 2] / 2
     forward = [top[:, 2] - corners, bottom[:, 2] - corners, bottom[:, 1] - top[:, 1]]
-    return np.stack([length(top - bottom), length(inner_top - inner_bottom), length(left - right), *forward], 1)
+    return np.stack([lengths(top - bottom), lengths(inner_top - inner_bottom), lengths(left - right), *forward], 1)
 
 
 def at_moments(features: Floats, seconds: Floats, fps: float) -> tuple[Floats, list[int]]:
