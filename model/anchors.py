@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import roma
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from model.body import HANDS, JOINT_NAMES, Body, SurfacePoints
-from model.geometry import ancestors, blend_rotations, quaternion_from_rotation
+from model.geometry import ancestors, blend_rotations, full_precision, quaternion_from_rotation, quaternion_multiply
 from model.surface_sampling import sample_surface
-from model.types import SmplxParams
+from model.types import GaussianCloud, SmplxParams
 
 FACE_RADIUS = 0.12  # metres round the middle of eyes and mouth
 DENSITY = {"face": 10.0, "head": 2.0, "hands": 4.0, "trunk_and_arms": 1.5, "legs": 0.7}  # anchors per area, relative
@@ -99,6 +100,20 @@ class Anchors(nn.Module):
         means, _ = self.body.skin(shaped, self.points.weights, transforms)
         turns: Any = (self.points.weights, self.parents, self.ancestor_table)
         return means, blend_rotations(transforms[..., :3], *turns)
+
+    def posed_cloud(
+        self,
+        cloud: GaussianCloud,  # [B or 1, N] in template space
+        params: SmplxParams,  # [B]
+    ) -> tuple[GaussianCloud, Tensor]:
+        """Gaussians [B, N] moved by SMPL-X parameters into their space, and how each was turned, [B, N, 4] wxyz."""
+        with full_precision(cloud.means):
+            batch = len(params.transl)
+            if len(cloud.means) != batch:
+                cloud = cloud.map(lambda t: t.expand(batch, *t.shape[1:]))
+            means, turns = self.posed(cloud.means.float() - self.points.rest, params)
+            rotations = quaternion_multiply(turns, F.normalize(cloud.rotations.float(), dim=-1))
+        return GaussianCloud(means, rotations, cloud.scales, cloud.opacities, cloud.colors), turns
 
 
 def face_regions(body: Body) -> NDArray[np.str_]:

@@ -50,14 +50,14 @@ def pictured_avatar(
     """The people in pictures as stage 1 reads them, then fitted to these pictures in so many steps."""
     image = picture[..., :3].movedim(-1, 1).contiguous()
 
-    def read(body: SmplxParams | None) -> Encoding:
+    def read(body: SmplxParams | None, corrected: bool = True) -> Encoding:
         with torch.no_grad():
-            encoding = network.encode(image, camera, body)
+            encoding = network.encode(image, camera, body, corrected)
         return replace(encoding, params=body or encoding.params)
 
-    encoding = read(params)
     if steps and not exact:
-        encoding = read(moved_into_picture(network, encoding, picture, camera))
+        params = moved_into_picture(network, read(params, corrected=False), picture, camera)
+    encoding = read(params)
     return fitted_to_picture(network, encoding, picture, camera, exact, steps) if steps else encoding
 
 
@@ -78,14 +78,14 @@ def fitted_to_picture(
     exact: bool = False,  # whether its bodies stay
     steps: int = STEPS,
 ) -> Encoding:
-    """`encoding` with `fitted` filled in, so that `network.canonical` gives the avatar that looks most like the picture."""
+    """`encoding` with a `change` more, so that `network.canonical` gives the avatar that looks most like the picture."""
     with torch.no_grad():
-        features = network.canonical(replace(encoding, fitted=encoding.fitted[..., :0]))  # an earlier fit is replaced
-        alone, guess = network.head.outputs(features[..., :FEATURES]).float(), features[..., FEATURES : FEATURES + 3]
+        features = network.canonical(encoding)
+        alone, guess = network.head.outputs(encoding.learned) + encoding.change, features[..., FEATURES : FEATURES + 3]
         before = network.head.decode(alone, guess, network.anchors).means
         turned = 1 - _facing(network, encoding, before).abs()
         shape = (turned if exact else turned * _of_trunk(network))[..., None].expand(-1, -1, OUTPUTS - COLORS)
-        seen = features[..., -1:].expand(-1, -1, COLORS)
+        seen = features[..., FEATURES + 3 : FEATURES + 4].expand(-1, -1, COLORS)
     near, cell = network.anchors.neighbours, network.color_fill.cells[LEVEL]
     alike, itself = torch.cat([shape, seen], -1), OWN * torch.cat([shape, torch.ones_like(seen)], -1)
     own = torch.zeros_like(alone, requires_grad=True)
@@ -104,7 +104,7 @@ def fitted_to_picture(
         return _unlike(network, cloud, body(), picture, camera) + moved + body.unlikely()
 
     _descend(loss, {RATE: [own, shared]} | ({} if exact else body.groups()), steps)
-    return replace(encoding, fitted=change().detach(), params=encoding.params if exact else body().detach())
+    return replace(encoding, change=encoding.change + change().detach(), params=encoding.params if exact else body().detach())
 
 
 class BodyChange:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from configs.schema import Stage1Config
 from model.anchors import Anchors
 from model.body import Body
+from model.feedback import Correction, differences
 from model.geometry import apply_matrices, full_precision, quaternion_multiply, soft_bound, working_dtype
 from model.image_encoders import make_image_encoder
 from model.layers import Block, RMSNorm
@@ -46,7 +47,8 @@ class Encoding(TensorGroup):
     pixels: Tensor  # [B, N, P'] what the picture shows at each anchor; zero where hidden, but for the guessed colour
     focal_over_size: Tensor  # [B] of the picture's camera
     principal: Tensor  # [B, 2] principal point from the picture's centre, in picture sides
-    fitted: Tensor  # [B, N, OUTPUTS] what `model.picture_fit` adds to the head's outputs; [B, N, 0]: nothing
+    learned: Tensor  # [B, N, FEATURES] of the anchors, read off triplane and pixels
+    change: Tensor  # [B, N, OUTPUTS] what drawings beside the picture add to the head's outputs
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Stage1(nn.Module):
         hidden = 2 * FEATURES
         self.anchor_features = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, FEATURES))
         self.head = GaussianHead(config.max_offset, config.max_scale)
+        self.corrections = nn.ModuleList(Correction(FEATURES, OUTPUTS, FEATURES) for _ in range(config.corrections))
 
     @property
     def body(self) -> Body:
@@ -93,16 +96,18 @@ class Stage1(nn.Module):
         image: Tensor,  # [B, 3, S, S] 0..1, one person on white
         camera: Camera,  # [B] of the picture; only its intrinsics and size are used
         params: SmplxParams | None = None,  # [B] true SMPL-X in the camera frame: where to read the picture (training)
+        corrected: bool = True,  # whether drawings of the avatar beside the picture correct it
     ) -> Encoding:
         """`params` of the result are the predicted ones whether or not true ones are given for the pixel alignment."""
         one = lambda x: x[:, None]  # noqa: E731
-        return self.encode_several(image[:, None], camera.map(one), None if params is None else params.map(one))
+        return self.encode_several(image[:, None], camera.map(one), None if params is None else params.map(one), corrected)
 
     def encode_several(
         self,
         images: Tensor,  # [B, V, 3, S, S] of one person each, in any poses
         cameras: Camera,  # [B, V]
         params: SmplxParams | None = None,  # [B, V] each in its camera's frame
+        corrected: bool = True,
     ) -> Encoding:
         """Several pictures of a person: each anchor is read where it is seen best. Tokens and body are the first picture's."""
         batch, views = images.shape[:2]
@@ -119,13 +124,24 @@ class Stage1(nn.Module):
         pixels = self._join(reading)
         image_tokens = every(features.tokens).flatten(1, 2)
         tokens = AvatarTokens(first(smplx), self._fuse(pixels, first(smplx), image_tokens))
-        once = Encoding(tokens, predicted.map(first), image_tokens, pixels, first(focal_over_size), first(principal), pixels[..., :0])
+        planes = sample_planes(tokens.triplane, self.anchors.coordinates).flatten(2)
         with torch.no_grad():  # colours again, from where the Gaussians have moved to: clothes and hair lie off the body
-            offsets = self.gaussians(self.canonical(once)).means.float() - self.anchors.points.rest
+            alone = self.head.decode(self.head.outputs(self._learned(planes, pixels)), pixels[..., -PICTURE:][..., :3], self.anchors)
+            offsets = alone.means - self.anchors.points.rest
             offsets = offsets.repeat_interleave(views, 0)
             again = self._read_picture(flat(images), blank, None, aligned, focal_over_size, principal, offsets).map(every)
             pixels = torch.cat([pixels[..., :-PICTURE], self._join_colors(again).to(pixels)], -1)
-        return replace(once, pixels=pixels)
+        learned = self._learned(planes, pixels)
+        change = learned.new_zeros(*learned.shape[:2], OUTPUTS)
+        if corrected and self.corrections:
+            guess, drawn = pixels[..., -PICTURE:][..., :3], self.head.outputs(learned).detach()
+            where = (aligned.map(every), every(focal_over_size), every(principal))
+            wanted = torch.cat([images.float(), every(coverage(flat(images).float(), blank))], 2)
+            for correction in self.corrections:
+                y = drawn + change.detach()
+                heard = differences(self.anchors, self.head.decode(y, guess, self.anchors), *where, wanted)
+                change = change + correction(learned, y, heard, self.anchors.neighbours, self.color_fill.cells)
+        return Encoding(tokens, predicted.map(first), image_tokens, pixels, first(focal_over_size), first(principal), learned, change)
 
     def decode_smplx(
         self,
@@ -136,12 +152,8 @@ class Stage1(nn.Module):
         return self.smplx_decoder(smplx_tokens, focal_over_size, principal)
 
     def canonical(self, encoding: Encoding) -> Tensor:
-        """Anchor features [B, N, F]: `FEATURES` learned channels, the picture's RGB and how well it is seen, and what was fitted."""
-        planes = sample_planes(encoding.tokens.triplane, self.anchors.coordinates).flatten(2)
-        code = self.anchor_code.expand(len(planes), -1, -1)
-        parts = [planes, encoding.pixels, code]
-        features = self.anchor_features(torch.cat([x.to(working_dtype(self.anchor_code)) for x in parts], -1))
-        return torch.cat([features.float(), encoding.pixels[..., -PICTURE:].float(), encoding.fitted.float()], -1)
+        """Anchor features [B, N, F]: `FEATURES` learned channels, the picture's RGB and how well it is seen, and the change."""
+        return torch.cat([encoding.learned, encoding.pixels[..., -PICTURE:].float(), encoding.change], -1)
 
     def gaussians(self, features: Tensor) -> GaussianCloud:
         """Anchor features [B, N, F] → Gaussians [B, N] in template space, in the anchors' order."""
@@ -149,11 +161,15 @@ class Stage1(nn.Module):
 
     def pose(self, cloud: GaussianCloud, params: SmplxParams) -> GaussianCloud:
         """Canonical Gaussians [B or 1, N] moved by SMPL-X parameters [B] into the space of the parameters."""
-        return posed_cloud(self.anchors, cloud, params)
+        return self.anchors.posed_cloud(cloud, params)[0]
 
     def offsets(self, cloud: GaussianCloud) -> Tensor:
         """How far canonical Gaussians have moved from where they start at their anchors, [B, N, 3] metres."""
         return cloud.means.float() - self.anchors.home
+
+    def _learned(self, planes: Tensor, pixels: Tensor) -> Tensor:  # [B, N, 3 C] read off the planes, [B, N, P'] → [B, N, FEATURES]
+        parts = [planes, pixels, self.anchor_code.expand(len(planes), -1, -1)]
+        return self.anchor_features(torch.cat([x.to(working_dtype(self.anchor_code)) for x in parts], -1)).float()
 
     def _read_picture(
         self,
@@ -207,17 +223,6 @@ class Stage1(nn.Module):
         return (planes + whole[:, None, :, None, None]).float()
 
 
-def posed_cloud(anchors: Anchors, cloud: GaussianCloud, params: SmplxParams) -> GaussianCloud:
-    """Gaussians [B or 1, N] in template space, moved by SMPL-X parameters [B] into the space of the parameters."""
-    with full_precision(cloud.means):
-        batch = len(params.transl)
-        if len(cloud.means) != batch:
-            cloud = cloud.map(lambda t: t.expand(batch, *t.shape[1:]))
-        means, turns = anchors.posed(cloud.means.float() - anchors.points.rest, params)
-        rotations = quaternion_multiply(turns, F.normalize(cloud.rotations.float(), dim=-1))
-    return GaussianCloud(means, rotations, cloud.scales, cloud.opacities, cloud.colors)
-
-
 class GaussianHead(nn.Module):
     """Features of an anchor → its Gaussian, relative to the anchor's place, spacing and local frame."""
 
@@ -230,12 +235,11 @@ class GaussianHead(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, features: Tensor, anchors: Anchors) -> GaussianCloud:
-        learned, picture, fitted = features.tensor_split((FEATURES, FEATURES + PICTURE), -1)
-        y = self.outputs(learned)
-        return self.decode(y + fitted if fitted.shape[-1] else y, picture[..., :3], anchors)
+        learned, picture, change = features.tensor_split((FEATURES, FEATURES + PICTURE), -1)
+        return self.decode(self.outputs(learned) + change, picture[..., :3], anchors)
 
-    def outputs(self, learned: Tensor) -> Tensor:  # [B, N, FEATURES] → [B, N, OUTPUTS]
-        return self.out(F.gelu(self.hidden(F.gelu(learned.to(self.out.weight.dtype)))))
+    def outputs(self, learned: Tensor) -> Tensor:  # [B, N, FEATURES] → float32 [B, N, OUTPUTS]
+        return self.out(F.gelu(self.hidden(F.gelu(learned.to(self.out.weight.dtype))))).float()
 
     def decode(
         self,

@@ -17,7 +17,7 @@ from model.anchors import Anchors
 from model.geometry import full_precision
 from model.losses import chamfer, coherence_penalty, joint_errors, l1_map, mask_l1, offset_penalty, scale_penalty, smplx_errors, ssim_map
 from model.rasterize import Render, rasterize
-from model.stage1 import Encoding, Stage1, posed_cloud
+from model.stage1 import Encoding, Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
 from pipelines.body import load_body
 from pipelines.datasets import VALIDATION_STEP, Draw, DrawnViews, ScanViews, ViewBatch, ViewRows
@@ -145,7 +145,7 @@ def render_clouds(
     side: int | None = None,  # of the pictures; none: as the cameras say
 ) -> Render:  # [B, C]
     """Each picture of its own Gaussians in its own pose, on white."""
-    posed = posed_cloud(anchors, clouds, params.map(lambda x: x.flatten(0, 1)))
+    posed = anchors.posed_cloud(clouds, params.map(lambda x: x.flatten(0, 1)))[0]
     one = cameras.map(lambda x: x.flatten(0, 1)[:, None])
     size = None if side is None else (side, side)
     drawn = rasterize(posed, one, posed.colors.new_ones(3), backend, antialiased=True, size=size, depth=False)

@@ -1,0 +1,100 @@
+"""What a drawing of an avatar beside its picture says of each Gaussian, and the correction that is learned from it.
+
+Each Gaussian hears by how much the picture differs where it was drawn, and which way its place, size and opacity would
+have to go: the gradient of the squared difference, divided by how much of the picture it covers. A small network makes
+of that a change of the head's outputs, of hidden Gaussians as well (a gradient as a network's input: Chen et al., G3R,
+ECCV 2024).
+Axes: B batch, V pictures of a person, N anchors, S picture side, H hidden channels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.anchors import Anchors
+from model.geometry import apply_matrices, full_precision, rotation_from_quaternion, working_dtype
+from model.rasterize import rasterize
+from model.types import Camera, GaussianCloud, SmplxParams
+from model.visibility import FILL_CELLS
+
+HEARD = 3 + 1 + 3 + 3 + 1 + 1  # colour, coverage, place, log size, opacity, how much of the picture is covered
+GAIN = 10.0  # differences are about tenths
+MASK = 0.5  # weight of the squared difference of coverage, beside that of colours
+FEW = 0.5  # pixels: a Gaussian that covers no more than that hears half
+LEVELS = (1, 2, 3)  # of `FILL_CELLS`, over whose cells Gaussians tell each other
+
+
+@torch.no_grad()
+def differences(
+    anchors: Anchors,
+    cloud: GaussianCloud,  # [B, N] canonical
+    params: SmplxParams,  # [B, V] each in its camera's frame
+    focal_over_size: Tensor,  # [B, V]
+    principal: Tensor,  # [B, V, 2] from the picture's centre, in sides
+    pictures: Tensor,  # [B, V, 4, S, S] 0..1, colours on white, then how much of a pixel the person covers
+) -> Tensor:  # [B, N, HEARD] of all pictures; no gradient passes
+    """How the pictures differ from the avatar drawn in their places, as each Gaussian hears it."""
+    views, side = pictures.shape[1], pictures.shape[-1]
+    camera = _cameras(focal_over_size.flatten(), principal.flatten(0, 1), side)
+    with full_precision(pictures):
+        several = cloud.map(lambda t: t.float().repeat_interleave(views, 0))
+        posed, turns = anchors.posed_cloud(several, params.map(lambda t: t.float().flatten(0, 1)))
+        silent = torch.zeros_like(posed.means[..., :2])  # two channels of nothing, whose gradients sum what is covered
+        leaves = [torch.cat([posed.colors, silent], -1), posed.means, posed.scales, posed.opacities]
+        with torch.enable_grad():
+            colors, means, scales, opacities = (t.requires_grad_() for t in leaves)
+            seen = rasterize(
+                GaussianCloud(means, posed.rotations, scales, opacities, colors), camera, means.new_tensor([1, 1, 1, 0, 0]),
+                antialiased=True, size=(side, side), depth=False,
+            )  # fmt: skip
+        missing = pictures.float().flatten(0, 1).movedim(1, -1)[:, None] - torch.cat([seen.color[..., :3], seen.alpha], -1)
+        told = torch.cat([missing[..., :3], torch.ones_like(seen.alpha), missing[..., 3:]], -1)
+        color, place, size, opacity = torch.autograd.grad([seen.color, seen.alpha], leaves, [told, MASK * missing[..., 3:]])
+        place = apply_matrices(anchors.frames.mT, apply_matrices(rotation_from_quaternion(turns).mT, place))
+        covered, color = color[..., 3:4], torch.cat([color[..., :3], color[..., 4:]], -1)
+        parts = [color, place * anchors.spacing[:, None], size * scales, (opacity * opacities)[..., None], covered]
+        total = torch.cat(parts, -1).unflatten(0, (-1, views)).sum(1)
+        pixels = total[..., -1:]
+        return torch.cat([GAIN * total[..., :-1], pixels], -1) / (pixels + FEW)
+
+
+class Correction(nn.Module):
+    """What Gaussians hear → a change of the head's outputs; nothing at first."""
+
+    def __init__(self, features: int, outputs: int, hidden: int):
+        super().__init__()
+        self.listen = nn.Linear(features + outputs + HEARD, hidden)
+        self.join = nn.Linear((2 + len(LEVELS)) * hidden, hidden)
+        self.out = nn.Linear(hidden, outputs)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(
+        self,
+        features: Tensor,  # [B, N, F] learned
+        outputs: Tensor,  # [B, N, OUTPUTS] of the head so far
+        heard: Tensor,  # [B, N, HEARD]
+        neighbours: Tensor,  # [N, K]
+        cells: Tensor,  # [levels, N] of `ColorFill`
+    ) -> Tensor:  # [B, N, OUTPUTS]
+        dtype = working_dtype(self.out.weight)
+        x = F.gelu(self.listen(torch.cat([t.to(dtype) for t in (features, outputs, heard)], -1)))
+        around = x.index_select(1, neighbours.flatten()).unflatten(1, neighbours.shape).mean(2)
+        weight = heard[..., -1:].to(x)
+        rows = torch.cat([x * weight, weight], -1)
+        shared = []
+        for level in LEVELS:
+            total = rows.new_zeros(len(rows), FILL_CELLS[level] ** 2, rows.shape[-1]).index_add(1, cells[level], rows)
+            shared.append((total[..., :-1] / (total[..., -1:] + 0.1)).index_select(1, cells[level]))
+        return self.out(F.gelu(self.join(torch.cat([x, around, *shared], -1)))).float()
+
+
+def _cameras(focal_over_size: Tensor, principal: Tensor, side: int) -> Camera:  # [B], [B, 2] → [B, 1]
+    intrinsics = torch.zeros(len(focal_over_size), 1, 3, 3, device=principal.device)
+    intrinsics[:, 0, 0, 0] = intrinsics[:, 0, 1, 1] = focal_over_size * side
+    intrinsics[:, 0, :2, 2] = (principal + 0.5) * side
+    intrinsics[:, 0, 2, 2] = 1
+    still = torch.eye(4, device=principal.device).expand(len(intrinsics), 1, 4, 4)
+    return Camera(still, intrinsics, torch.full((len(intrinsics), 1, 2), side, device=principal.device))
