@@ -8,7 +8,7 @@ Axes: B batch, N Gaussians (= anchors), K SMPL-X tokens, d width, F anchor featu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
