@@ -42,7 +42,7 @@ def test_an_avatar_comes_to_look_like_its_picture(network, upright, red_person):
     before, after = (pictured_avatar(network, picture, CAMERA, upright, True, steps) for steps in (0, 24))
     error = lambda encoding: _drawn(network, encoding, upright).sub(picture[0, ..., :3]).abs().mean()  # noqa: E731
     assert error(after) < 0.5 * error(before)
-    assert after.fitted.shape == (1, COUNT, OUTPUTS)
+    assert after.change.shape == (1, COUNT, OUTPUTS)
     assert torch.equal(before.tokens.triplane, after.tokens.triplane), "what the network read stays"
 
 
@@ -50,16 +50,16 @@ def test_outlines_change_behind_as_before_and_colours_where_they_are_seen(networ
     encoding = pictured_avatar(network, red_person, CAMERA, upright, True)
     normal = network.anchors.frames[:, 2, 2]
     behind, front, rim = normal < -0.9, normal > 0.9, normal.abs() < 0.2
-    shape, colors = (encoding.fitted[0].abs()[:, part] for part in (slice(0, 11), slice(11, 14)))
+    shape, colors = (encoding.change[0].abs()[:, part] for part in (slice(0, 11), slice(11, 14)))
     assert shape[rim & (normal < 0)].mean() > 5 * shape[behind].mean()
     assert colors[front].mean() > 3 * colors[behind].mean()
 
 
 def test_of_a_body_that_is_not_known_limbs_keep_their_shapes(network, upright, red_person):
-    fitted = pictured_avatar(network, red_person, CAMERA, upright).fitted[0].abs()
+    change = pictured_avatar(network, red_person, CAMERA, upright).change[0].abs()
     region = network.anchors.region
-    assert fitted[region == "hands", :11].max() < 0.01 * fitted[region == "trunk_and_arms", :11].max()
-    assert fitted[region == "hands", 11:].max() > 0.05
+    assert change[region == "hands", :11].max() < 0.01 * change[region == "trunk_and_arms", :11].max()
+    assert change[region == "hands", 11:].max() > 0.05
 
 
 def test_each_picture_is_fitted_by_itself_and_always_the_same(network, upright, red_person):
@@ -67,9 +67,9 @@ def test_each_picture_is_fitted_by_itself_and_always_the_same(network, upright, 
     picture, pair, cameras = red_person, SmplxParams.cat([upright, upright]), Camera.cat([CAMERA, CAMERA])
     together = pictured_avatar(network, two(picture), cameras, pair, True, 4)
     alone = pictured_avatar(network, picture, CAMERA, upright, True, 4)
-    torch.testing.assert_close(together.fitted[:1], alone.fitted, atol=2e-3, rtol=0)
+    torch.testing.assert_close(together.change[:1], alone.change, atol=2e-3, rtol=0)
     again = fitted_to_picture(network, pictured_avatar(network, picture, CAMERA, upright, True, 0), picture, CAMERA, True, 4)
-    assert torch.equal(again.fitted, alone.fitted)
+    assert torch.equal(again.change, alone.change)
 
 
 def test_a_body_beside_its_place_moves_into_the_picture(network, upright, red_person):

@@ -8,7 +8,7 @@ import torch
 from configs.schema import ImageEncoderConfig, Stage1Config
 from model.geometry import rotation_from_quaternion
 from model.smplx_tokens import DUTIES, SmplxDecoder
-from model.stage1 import EDGES, FEATURES, PICTURE, Stage1
+from model.stage1 import EDGES, FEATURES, OUTPUTS, PICTURE, Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
 from model.visibility import OUTLINE
 
@@ -50,7 +50,7 @@ def test_shapes_from_picture_to_posed_cloud(network):
     assert encoding.tokens.triplane.shape == (2, 3, 8, 16, 16)
     assert encoding.image_tokens.shape == (2, 16, 32)
     features = network.canonical(encoding)
-    assert features.shape == (2, COUNT, FEATURES + PICTURE)
+    assert features.shape == (2, COUNT, FEATURES + PICTURE + OUTPUTS)
     posed = network.pose(network.gaussians(features), encoding.params)
     assert posed.means.shape == (2, COUNT, 3)
     assert posed.colors.shape == (2, COUNT, 3)
@@ -154,7 +154,7 @@ def test_one_identity_takes_many_poses(network):
 
 
 def test_gaussians_keep_their_bounds_whatever_the_features(network):
-    cloud = network.gaussians(torch.randn(1, COUNT, FEATURES + PICTURE) * 1e4)
+    cloud = network.gaussians(torch.randn(1, COUNT, FEATURES + PICTURE + OUTPUTS) * 1e4)
     assert network.offsets(cloud).norm(dim=-1).max() <= CONFIG.max_offset + 1e-5
     assert cloud.scales.max() <= CONFIG.max_scale
     assert cloud.scales.min() > 0
@@ -264,7 +264,7 @@ def test_colours_are_read_where_gaussians_have_moved_to(network, body):
     image[:, 0, :, : SIZE // 2], image[:, 2, :, SIZE // 2 :] = 1, 1
     moved = copy.deepcopy(network)
     means = network.anchors.points.rest[None] + torch.tensor([0.08, 0, 0])
-    moved.gaussians = lambda features: replace(network.gaussians(features), means=means)
+    moved.head.decode = lambda y, base, anchors: replace(network.head.decode(y, base, anchors), means=means)
     before, after = (n.encode(image, camera(), params).pixels[0, :, -PICTURE:] for n in (network, moved))
     width = lambda p: ((p[:, 3] > 0.9) & (p[:, 2] > 0.9)).sum() / (p[:, 3] > 0.9).sum()  # noqa: E731
     assert abs(width(after) - width(before)) > 0.1
