@@ -109,7 +109,7 @@ def measure(network: Stage1, subject: Subject, other: GaussianCloud | None) -> t
     )  # fmt: skip
     shown_two = _draw(network, avatar(two), subject)
     solid = (shown.alpha[novel, ..., 0] > 0.5).numpy(), subject.alpha[novel] > 0.5
-    as_read = network.encode(picture[..., :3].movedim(-1, 1).contiguous(), camera).params
+    as_read = network.encode(picture[..., :3].movedim(-1, 1).contiguous(), camera, corrected=False).params
     joints, target = (joints_of(network, p)[0, :BODY].numpy() for p in (as_read, true))
     figures = {
         "psnr_input": compare(shown, slice(0, 1)), "psnr_novel": compare(shown, novel),

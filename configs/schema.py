@@ -135,7 +135,7 @@ class Stage1Config(Section):
     triplane_radius: float = Field(1.4, description="largest half side of the triplane's box, which is fitted to the template, metres")
     fusion_layers: int = Field(2, description="layers of the triplane + SMPL-X token transformer")
     gaussians: int = Field(8192, description="anchors on the template, each one Gaussian")
-    corrections: int = Field(2, description="how often the avatar is drawn beside its picture and corrected by what differs")
+    corrections: int = Field(3, description="how often the avatar is drawn beside its picture and corrected by what differs", ge=0)
     max_offset: float = Field(0.25, description="largest offset of a Gaussian from its anchor, metres: long hair and skirts need much")
     max_scale: float = Field(0.05, description="largest standard deviation of a Gaussian, metres")
 

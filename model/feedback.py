@@ -1,9 +1,9 @@
 """What a drawing of an avatar beside its picture says of each Gaussian, and the correction that is learned from it.
 
 Each Gaussian hears by how much the picture differs where it was drawn, and which way its place, size and opacity would
-have to go: the gradient of the squared difference, divided by how much of the picture it covers. A small network makes
-of that a change of the head's outputs, of hidden Gaussians as well (a gradient as a network's input: Chen et al., G3R,
-ECCV 2024).
+have to go: half the squared difference falls that way, a step a pixel that the Gaussian covers. A small network makes of
+that a change of the head's outputs, of hidden Gaussians as well (a gradient as a network's input: Chen et al., G3R, ECCV
+2024).
 Axes: B batch, V pictures of a person, N anchors, S picture side, H hidden channels.
 """
 
@@ -19,7 +19,7 @@ from model.rasterize import rasterize
 from model.types import Camera, GaussianCloud, SmplxParams
 from model.visibility import FILL_CELLS
 
-HEARD = 3 + 1 + 3 + 3 + 1 + 1  # colour, coverage, place, log size, opacity, how much of the picture is covered
+HEARD = 3 + 1 + 3 + 3 + 1 + 1  # colour, coverage, place, log size, log opacity, and pixels covered of these and `FEW` more
 GAIN = 10.0  # differences are about tenths
 MASK = 0.5  # weight of the squared difference of coverage, beside that of colours
 FEW = 0.5  # pixels: a Gaussian that covers no more than that hears half
@@ -34,6 +34,7 @@ def differences(
     focal_over_size: Tensor,  # [B, V]
     principal: Tensor,  # [B, V, 2] from the picture's centre, in sides
     pictures: Tensor,  # [B, V, 4, S, S] 0..1, colours on white, then how much of a pixel the person covers
+    rasterizer: str = "auto",
 ) -> Tensor:  # [B, N, HEARD] of all pictures; no gradient passes
     """How the pictures differ from the avatar drawn in their places, as each Gaussian hears it."""
     views, side = pictures.shape[1], pictures.shape[-1]
@@ -46,7 +47,7 @@ def differences(
         with torch.enable_grad():
             colors, means, scales, opacities = (t.requires_grad_() for t in leaves)
             seen = rasterize(
-                GaussianCloud(means, posed.rotations, scales, opacities, colors), camera, means.new_tensor([1, 1, 1, 0, 0]),
+                GaussianCloud(means, posed.rotations, scales, opacities, colors), camera, means.new_tensor([1, 1, 1, 0, 0]), rasterizer,
                 antialiased=True, size=(side, side), depth=False,
             )  # fmt: skip
         missing = pictures.float().flatten(0, 1).movedim(1, -1)[:, None] - torch.cat([seen.color[..., :3], seen.alpha], -1)

@@ -1,10 +1,11 @@
 """An avatar fitted to the very picture that it was read from: what the network could not say of this one person.
 
 The renderer compares the avatar with its picture; first the body moves into its outline and is read again there, then the
-anchors' Gaussians follow too. Most of their change is shared by places that lie alike on the body, left and right, front
-and back: an outline is one from behind as well. A picture tells a Gaussian's place and size where the surface turns away
-from it, and its colour where it is seen; elsewhere they stay, or the person's other sides would pay for this one. Where the
-body is not known for sure, the shapes of limbs stay too: they would make up for a limb that is read beside its place.
+anchors' Gaussians follow too, a few steps beyond the network's own corrections (`model.feedback`). Most of their change is
+shared by places that lie alike on the body, left and right, front and back: an outline is one from behind as well. A picture
+tells a Gaussian's place and size where the surface turns away from it, and its colour where it is seen; elsewhere they stay,
+or the person's other sides would pay for this one. Where the body is not known for sure, the shapes of limbs stay too: they
+would make up for a limb that is read beside its place.
 Axes: B pictures, N anchors, K neighbours, Q cells of the template, S picture side.
 """
 
@@ -25,9 +26,9 @@ from model.stage1 import FEATURES, OUTPUTS, Encoding, Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
 from model.visibility import FILL_CELLS, sight
 
-STEPS, BODY_STEPS = 10, 20  # of Adam, which takes its largest step at the fourth and ends at a tenth of it
+STEPS, BODY_STEPS = 4, 20  # of Adam, which takes its largest step at the fourth and ends at a tenth of it
 BETAS = (0.9, 0.95)
-RATE, TURN_RATE, SHAPE_RATE, PLACE_RATE = 0.1, 0.015, 0.03, 0.008  # of the head's outputs, radians, betas, metres
+RATE, TURN_RATE, SHAPE_RATE, PLACE_RATE = 0.06, 0.015, 0.03, 0.008  # of the head's outputs, radians, betas, metres
 OWN = 0.3  # what an anchor changes by itself, of what it changes with its cell
 LEVEL = 3  # of `FILL_CELLS`: how large the cells are
 TRUNK = [

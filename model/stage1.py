@@ -1,8 +1,8 @@
 """Stage 1: one picture of a person, or several → SMPL-X tokens and a canonical triplane → Gaussians that skinning poses.
 
-`encode` reads the picture (`encode_several` more of them), `canonical` reads the identity's triplane at the anchors,
-`gaussians` decodes each anchor's features, `pose` moves the Gaussians with any SMPL-X parameters. Identity lives in
-template space throughout.
+`encode` reads the picture (`encode_several` more of them), draws the person as read beside it and corrects what differs;
+`canonical` gives the anchors' features of that, `gaussians` decodes them, `pose` moves the Gaussians with any SMPL-X
+parameters. Identity lives in template space throughout.
 Axes: B batch, N Gaussians (= anchors), K SMPL-X tokens, d width, F anchor features, S picture side.
 """
 
@@ -30,7 +30,7 @@ FEATURES = 64  # learned features of an anchor, before its four picture values
 EDGES = 2  # features of an anchor that say how far the outline is, outward and inward
 PICTURE = 4  # anchor features after the learned: RGB (the picture's where the anchor is seen, else a guess), and how well it is seen
 OUTPUTS = 14  # of the head, which `GaussianHead.decode` takes; the last three are colours
-ANCHOR_CODE = 16  # learned channels that tell anchors apart
+ANCHOR_CODE = 12  # learned channels that tell anchors apart
 SCALE_SHAPE = (0.5, 0.5, 0.2)  # initial Gaussian, in units of the anchor spacing: flat on the surface
 SCALE_DOWN, SCALE_UP = 0.25, 1.2  # largest change of its log: smaller ones would leave holes between neighbours
 OFFSET_STEP = 0.02  # metres of offset a unit of the head's output: a Gaussian off its place hides another, so they learn slowly
@@ -48,7 +48,7 @@ class Encoding(TensorGroup):
     focal_over_size: Tensor  # [B] of the picture's camera
     principal: Tensor  # [B, 2] principal point from the picture's centre, in picture sides
     learned: Tensor  # [B, N, FEATURES] of the anchors, read off triplane and pixels
-    change: Tensor  # [B, N, OUTPUTS] what drawings beside the picture add to the head's outputs
+    change: Tensor  # [B, N, OUTPUTS] what corrections, and `model.picture_fit`, add to the head's outputs
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Stage1(nn.Module):
     def __init__(self, config: Stage1Config, body: Body):
         super().__init__()
         self.config = config
+        self.rasterizer = "auto"  # that draws the person beside the picture
         width, heads, channels = config.width, config.heads, config.triplane_channels
         pixel_inputs = config.pixel_channels + 1 + len(OUTLINE) + EDGES + PICTURE
         self.anchors = Anchors(body, config.gaussians, config.triplane_radius)
@@ -107,7 +108,7 @@ class Stage1(nn.Module):
         images: Tensor,  # [B, V, 3, S, S] of one person each, in any poses
         cameras: Camera,  # [B, V]
         params: SmplxParams | None = None,  # [B, V] each in its camera's frame
-        corrected: bool = True,
+        corrected: bool = True,  # as above
     ) -> Encoding:
         """Several pictures of a person: each anchor is read where it is seen best. Tokens and body are the first picture's."""
         batch, views = images.shape[:2]
@@ -139,7 +140,7 @@ class Stage1(nn.Module):
             wanted = torch.cat([images.float(), every(coverage(flat(images).float(), blank))], 2)
             for correction in self.corrections:
                 y = drawn + change.detach()
-                heard = differences(self.anchors, self.head.decode(y, guess, self.anchors), *where, wanted)
+                heard = differences(self.anchors, self.head.decode(y, guess, self.anchors), *where, wanted, self.rasterizer)
                 change = change + correction(learned, y, heard, self.anchors.neighbours, self.color_fill.cells)
         return Encoding(tokens, predicted.map(first), image_tokens, pixels, first(focal_over_size), first(principal), learned, change)
 

@@ -46,7 +46,7 @@ from pipelines.scoring import DEFINITIONS, TRUTH, score
 from pipelines.scoring_summary import markdown_rows
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, writing
 
-CODE_VERSION = "10"  # 9: jackknife intervals of FGD; 10: avatars fitted with more regard for their other sides
+CODE_VERSION = "11"  # 10: avatars fitted with more regard for their other sides; 11: corrected by what their picture shows
 
 
 def motion(config: Config, store: Store, home: Home | None = None) -> Record:

@@ -24,7 +24,7 @@ from pipelines.body import body_hash, load_body
 from pipelines.manifests import Kind, read_manifest
 from pipelines.store import Store, hash_file, hash_json, writing
 
-CODE_VERSION = "3"  # of the training code: raise it when a change makes old weights out of date
+CODE_VERSION = "4"  # of the training code: raise it when a change makes old weights out of date
 Stage = Literal["stage1", "stage2"]
 DATA: dict[Stage, tuple[Kind, ...]] = {"stage1": ("scans", "idol", "talks"), "stage2": ("talks", "motions")}
 STAGE1 = "stage1."  # what the names of stage 1's tensors begin with in stage 2

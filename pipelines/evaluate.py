@@ -39,7 +39,7 @@ from pipelines.scoring import DEFINITIONS, TRUTH, picture_scores, score
 from pipelines.scoring_summary import markdown_rows
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json, write_json, writing
 
-CODE_VERSION = "10"  # 9: what a picture misreads of the pose is let go; 10: avatars fitted with more regard for their other sides
+CODE_VERSION = "11"  # 10: avatars fitted with more regard for their other sides; 11: corrected by what their picture shows
 NEAREST_AMONG = 400  # training clips
 SHOWN = 4  # held-out subjects in the preview
 VIEWS = 6  # views of a held-out subject that are compared, the reference among them

@@ -41,7 +41,7 @@ from pipelines.refine import STILL, refined_body
 from pipelines.store import InputRejected, Record, Store, hash_file, hash_json
 from pipelines.stream import Avatar, sound_chunks
 
-CODE_VERSION = "8"
+CODE_VERSION = "9"
 SHIPPED = PROJECT / "samples" / "weights" / "stage2.safetensors"  # with stage 1 beside it
 LONGEST = 2048  # larger pictures are shrunk first, pixels
 KNEES, SEEN = (25, 26), 0.5  # pose landmarks, and the visibility from which a person counts as seen down to them

@@ -40,6 +40,7 @@ class Stage1Task(Task):
         super().__init__()
         self.settings, self.config, self.backend = config.stage1_training, config, config.stage1_training.rasterizer
         self.network = Stage1(config.stage1, load_body(config))
+        self.network.rasterizer = self.backend
         side = max(config.stage1.image.image_size, self.settings.render_size)
         kinds: tuple[ShardKind, ...] = ("scans", "idol", "talks")
         self.sources = [People(store.shard_source(kind), "train", side, shared=True) for kind in kinds]

@@ -69,6 +69,7 @@ class Stage2Task(Task):
     def __init__(self, config: Config, stage1: Stage1, clips: list[MotionClip], held_out: list[MotionClip], people: dict[str, People]):
         super().__init__()
         self.settings, self.config, self.backend = config.stage2_training, config, config.stage2_training.rasterizer
+        stage1.rasterizer = self.backend
         for parameter in stage1.parameters():
             parameter.requires_grad_(False)
         self.clips, self.held_out_clips, self.people = clips, held_out, people
@@ -188,7 +189,7 @@ class Stage2Task(Task):
         """Distance of the shown frames' tokens from those that the encoder reads in their true pictures."""
         with torch.no_grad():
             cameras = batch.camera.map(lambda x: x.repeat_interleave(batch.frames.shape[1], 0))
-            encoding = self.network.stage1.encode(batch.frame_images.flatten(0, 1), cameras)
+            encoding = self.network.stage1.encode(batch.frame_images.flatten(0, 1), cameras, corrected=False)
         rows = torch.arange(len(batch.frames), device=batch.frames.device)[:, None]
         tokens = encoding.tokens.smplx.unflatten(0, batch.frames.shape)
         return token_errors(self.network.smplx_tokens(reference, frames[rows, batch.frames]), tokens.float()).mean()

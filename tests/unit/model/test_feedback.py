@@ -246,7 +246,7 @@ def photos(count=1):
 
 
 def test_corrections_that_have_learned_nothing_change_nothing(network):
-    assert len(network.corrections) == CONFIG.corrections == 2
+    assert len(network.corrections) == CONFIG.corrections == 3
     encoding = network.encode(*photos())
     assert encoding.change.shape == (1, COUNT, OUTPUTS)
     assert encoding.change.abs().max() == 0
