@@ -1,8 +1,9 @@
 """How well stage 1 rebuilds people whom it has never seen from one picture: views, poses and bodies against the truth.
 
 Each person is drawn afresh: an input picture within ±50° of the front, views 90°, 180° and 270° away, and the input view
-of another pose. Avatars are fitted to their picture as `speak` does it; `unfitted` are those of the network alone. Picture figures are of
-the person's box (bounding box + 10 %) at 256²; controls stand beside them.
+of another pose. `uncorrected` are avatars before the drawing beside the picture corrects them; where the body is read, it is
+moved into the picture as `speak` does it. Picture figures are of the person's box (bounding box + 10 %) at 256²; controls
+stand beside them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from configs.places import PROJECT
 from configs.schema import Config, ScansConfig
 from model.mesh_raster import Lights
 from model.metrics import mpjpe, pa_mpjpe, person_box, psnr, ssim
-from model.picture_fit import STEPS, pictured_avatar
+from model.picture_fit import pictured_avatar
 from model.rasterize import Render
 from model.stage1 import Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
@@ -47,7 +48,7 @@ WEIGHTS = PROJECT / "samples" / "weights" / "stage1.safetensors"
 FIGURES = {  # name → unit, bar
     "psnr_input": ("dB", None), "psnr_novel": ("dB", ">= 31.5"), "ssim_novel": ("", ">= 0.97"), "silhouette_iou": ("", ">= 0.98"),
     "psnr_novel_read": ("dB", ">= 28"), "psnr_new_pose": ("dB", ">= 30.5"),
-    "psnr_novel_unfitted": ("dB", None), "psnr_new_pose_unfitted": ("dB", None),
+    "psnr_novel_uncorrected": ("dB", None), "psnr_new_pose_uncorrected": ("dB", None),
     "psnr_sides": ("dB", None), "psnr_sides_of_two_pictures": ("dB", None),
     "pa_mpjpe_mm": ("mm", "<= 25"), "mpjpe_mm": ("mm", "<= 45"), "pa_mpjpe_refined_mm": ("mm", "<= 17"), "mpjpe_refined_mm": ("mm", None),
     "psnr_novel_refined": ("dB", None), "refine_seconds": ("s", "<= 3"),
@@ -93,7 +94,9 @@ def measure(network: Stage1, subject: Subject, other: GaussianCloud | None) -> t
     picture, camera = subject.pictures[:1], subject.cameras[:1]
     true = in_camera(network, subject.params[:1], camera.w2c)
     avatar = lambda encoding: network.gaussians(network.canonical(encoding))  # noqa: E731
-    given, alone = (avatar(pictured_avatar(network, picture, camera, true, exact=True, steps=steps)) for steps in (STEPS, 0))
+    image = picture[..., :3].movedim(-1, 1).contiguous()
+    before = network.encode(image, camera, true, corrected=False)
+    given, alone = avatar(pictured_avatar(network, picture, camera, true, exact=True)), avatar(before)
     start = time.perf_counter()
     encoding = pictured_avatar(network, picture, camera)
     read = avatar(encoding)
@@ -109,11 +112,11 @@ def measure(network: Stage1, subject: Subject, other: GaussianCloud | None) -> t
     )  # fmt: skip
     shown_two = _draw(network, avatar(two), subject)
     solid = (shown.alpha[novel, ..., 0] > 0.5).numpy(), subject.alpha[novel] > 0.5
-    as_read = network.encode(picture[..., :3].movedim(-1, 1).contiguous(), camera, corrected=False).params
+    as_read = before.params
     joints, target = (joints_of(network, p)[0, :BODY].numpy() for p in (as_read, true))
     figures = {
         "psnr_input": compare(shown, slice(0, 1)), "psnr_novel": compare(shown, novel),
-        "psnr_novel_unfitted": compare(shown_alone, novel), "psnr_new_pose_unfitted": compare(shown_alone, pose),
+        "psnr_novel_uncorrected": compare(shown_alone, novel), "psnr_new_pose_uncorrected": compare(shown_alone, pose),
         "psnr_novel_read": compare(shown_read, novel),
         "ssim_novel": ssim(shown.color[novel].numpy(), subject.color[novel], boxes[novel]),
         "silhouette_iou": float((solid[0] & solid[1]).sum() / (solid[0] | solid[1]).sum()),

@@ -48,7 +48,7 @@ class Encoding(TensorGroup):
     focal_over_size: Tensor  # [B] of the picture's camera
     principal: Tensor  # [B, 2] principal point from the picture's centre, in picture sides
     learned: Tensor  # [B, N, FEATURES] of the anchors, read off triplane and pixels
-    change: Tensor  # [B, N, OUTPUTS] what corrections, and `model.picture_fit`, add to the head's outputs
+    change: Tensor  # [B, N, OUTPUTS] what corrections add to the head's outputs
 
 
 @dataclass(frozen=True)
@@ -127,21 +127,16 @@ class Stage1(nn.Module):
         tokens = AvatarTokens(first(smplx), self._fuse(pixels, first(smplx), image_tokens))
         planes = sample_planes(tokens.triplane, self.anchors.coordinates).flatten(2)
         with torch.no_grad():  # colours again, from where the Gaussians have moved to: clothes and hair lie off the body
-            alone = self.head.decode(self.head.outputs(self._learned(planes, pixels)), pixels[..., -PICTURE:][..., :3], self.anchors)
-            offsets = alone.means - self.anchors.points.rest
-            offsets = offsets.repeat_interleave(views, 0)
+            alone = self.head.decode(self.head.outputs(self._learned(planes, pixels)), _guess(pixels), self.anchors)
+            offsets = (alone.means - self.anchors.points.rest).repeat_interleave(views, 0)
             again = self._read_picture(flat(images), blank, None, aligned, focal_over_size, principal, offsets).map(every)
             pixels = torch.cat([pixels[..., :-PICTURE], self._join_colors(again).to(pixels)], -1)
         learned = self._learned(planes, pixels)
         change = learned.new_zeros(*learned.shape[:2], OUTPUTS)
-        if corrected and self.corrections:
-            guess, drawn = pixels[..., -PICTURE:][..., :3], self.head.outputs(learned).detach()
-            where = (aligned.map(every), every(focal_over_size), every(principal))
-            wanted = torch.cat([images.float(), every(coverage(flat(images).float(), blank))], 2)
-            for correction in self.corrections:
-                y = drawn + change.detach()
-                heard = differences(self.anchors, self.head.decode(y, guess, self.anchors), *where, wanted, self.rasterizer)
-                change = change + correction(learned, y, heard, self.anchors.neighbours, self.color_fill.cells)
+        if corrected:
+            shown = torch.cat([images.float(), every(coverage(flat(images).float(), blank))], 2)
+            where = aligned.map(every), every(focal_over_size), every(principal)
+            change = self._corrected(change, learned, _guess(pixels), shown, where)
         return Encoding(tokens, predicted.map(first), image_tokens, pixels, first(focal_over_size), first(principal), learned, change)
 
     def decode_smplx(
@@ -171,6 +166,22 @@ class Stage1(nn.Module):
     def _learned(self, planes: Tensor, pixels: Tensor) -> Tensor:  # [B, N, 3 C] read off the planes, [B, N, P'] → [B, N, FEATURES]
         parts = [planes, pixels, self.anchor_code.expand(len(planes), -1, -1)]
         return self.anchor_features(torch.cat([x.to(working_dtype(self.anchor_code)) for x in parts], -1)).float()
+
+    def _corrected(
+        self,
+        change: Tensor,  # [B, N, OUTPUTS] to the head's outputs
+        learned: Tensor,  # [B, N, FEATURES]
+        guess: Tensor,  # [B, N, 3] of the colours
+        pictures: Tensor,  # [B, V, 4, S, S] colours and coverage
+        where: tuple[SmplxParams, Tensor, Tensor],  # bodies, focal lengths and principal points [B, V] of these
+    ) -> Tensor:  # [B, N, OUTPUTS]
+        """The change after all rounds: each draws the avatar in its pictures' places and hears what differs."""
+        drawn = self.head.outputs(learned).detach()
+        for correction in self.corrections:
+            y = drawn + change.detach()
+            heard = differences(self.anchors, self.head.decode(y, guess, self.anchors), *where, pictures, self.rasterizer)
+            change = change + correction(learned, y, heard, self.anchors.neighbours, self.color_fill.cells)
+        return change
 
     def _read_picture(
         self,
@@ -261,6 +272,11 @@ class GaussianHead(nn.Module):
             opacity = torch.sigmoid(y[..., 10] + 2.5)
             colors = torch.sigmoid(torch.logit(base) + COLOR_GAIN * y[..., 11:14])
         return GaussianCloud(means, rotations, scales, opacity, colors)
+
+
+def _guess(pixels: Tensor) -> Tensor:  # [B, N, P'] → [B, N, 3]
+    """First guess of the colours."""
+    return pixels[..., -PICTURE : 3 - PICTURE]
 
 
 def _shares(weights: Tensor) -> tuple[Tensor, Tensor]:
