@@ -13,8 +13,6 @@ import json
 import multiprocessing
 import os
 import pickle
-import re
-import wave
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -31,16 +29,14 @@ from threadpoolctl import threadpool_limits
 
 from configs.schema import Config
 from model import metrics
-from pipelines import formats_lhm
 from pipelines.body import body_hash
+from pipelines.clip_folders import clips_of, samples_of, sounds_of, speaker_of, speech_of, video_of
 from pipelines.convert import context_of, read_take
 from pipelines.formats_hands import Context
-from pipelines.formats_lhm import SOUNDS
 from pipelines.formats_take import Take, implausible
-from pipelines.media import SAMPLE_RATE, MediaError, read_audio
 from pipelines.nearest import Stretch, nearest_stretches
 from pipelines.progress import progress
-from pipelines.scoring_clips import DEFINITIONS, LEAST, Scorer, Speech
+from pipelines.scoring_clips import DEFINITIONS, LEAST, Scorer
 from pipelines.scoring_pictures import encoder_version, picture_figures
 from pipelines.scoring_rows import BAND_RATE, ClipScorer, looped, phones_of, second_draw, sound_shape, still
 from pipelines.scoring_summary import Row, add_visemes, markdown, summary
@@ -49,8 +45,6 @@ from pipelines.store import InputRejected, write_json, writing
 FITTING_CLIPS = 400  # of the truth, evenly spaced, from which the auto-encoder learns
 ORACLE, OTHER, NEAREST, FROZEN = REFERENCE_ROWS = ("oracle draw", "truth of another clip", "nearest clip", "frozen")
 PER_PROCESS, CHUNK = 100, 16  # clips that pay for starting another process; that it is given at a time
-OTHERS = ("features.npz", "mask.npz", "fit.npz")  # parts of a clip's folder
-VIDEOS = (".mp4", ".mov", ".mkv", ".webm")
 
 
 def evaluate_folders(
@@ -78,14 +72,14 @@ def evaluate_folders(
             raise InputRejected(f"{folder}: no clip has a name of {folders[0]} ({_some(clips)} against {_some(names)})")
     who = {n: (speakers or {}).get(n) or speaker_of(n) for n in names}
     scorer = Scorer(config, context.body)
-    sounds = _sounds(names, found[0])
+    sounds = sounds_of(names, found[0])
     rows = {name: Row(name) for name in ("truth", *labels, *(REFERENCE_ROWS if reference_rows else ()))}
     for name, clips in zip(labels, found[1:], strict=True):
         rows[name].notes += [f"{n}: absent" for n in names if n not in clips]
 
     like: dict[str, Stretch] = {}
     if reference_rows:
-        shapes = {n: sound_shape(_samples(path)) for n, path in progress(sounds.items(), "hearing clips", total=len(sounds))}
+        shapes = {n: sound_shape(samples_of(path)) for n, path in progress(sounds.items(), "hearing clips", total=len(sounds))}
         like = nearest_stretches(shapes, shapes, who)
     job = _Job(scorer, context, names, found, sounds, who, like, labels, reference_rows)
     with _processes(job) as pool:
@@ -177,34 +171,6 @@ def _network(packed: bytes) -> metrics.MotionAutoencoder:
     return network
 
 
-def clips_of(folder: Path) -> dict[str, Path]:
-    """Clip name → file or folder of its motion, of what lies in `folder` (or in folders in it that are no clip themselves)."""
-    if not folder.is_dir():
-        raise InputRejected(f"{folder}: expected a folder of motion files, found {'a file' if folder.exists() else 'nothing'}")
-    clips: dict[str, Path] = {}
-    taken: set[Path] = set()
-    for path in sorted(folder.rglob("*")):
-        if not taken.isdisjoint(path.parents) or path.name.startswith("."):
-            continue
-        file = path.suffix in (".npz", ".npy", ".zip") and path.is_file() and path.name not in OTHERS
-        folder_of_one = path.is_dir() and ((path / "fit.npz").is_file() or formats_lhm.is_lhm(path))
-        if file or folder_of_one:
-            name = re.sub(r"_(output|fit)$", "", path.name if path.is_dir() else path.stem)
-            if name in clips:
-                raise InputRejected(f"{folder}: expected one motion a clip, got {clips[name].name} and {path.name} for {name!r}")
-            clips[name] = path
-            taken.add(path)
-    if not clips:
-        raise InputRejected(f"{folder}: expected motion files (npz, npy, zip, or folders of LHM json), found none")
-    return clips
-
-
-def speaker_of(name: str) -> str:
-    """BEAT2's second word (`2_scott_0_1_1` → scott), else what stands before the first `_` or `-`."""
-    beat = re.match(r"\d+_([a-zA-Z]+)_\d", name)
-    return beat.group(1) if beat else re.split(r"[_-]", name)[0]
-
-
 def _score_clip(job: _Job, network: metrics.MotionAutoencoder, i: int) -> dict[str, Row]:
     rows: dict[str, Row] = defaultdict(lambda: Row(""))
     name, names = job.names[i], job.names
@@ -216,7 +182,7 @@ def _score_clip(job: _Job, network: metrics.MotionAutoencoder, i: int) -> dict[s
     # another speaker's clip where there is one, the same one in every run
     order = [names[(i + k) % len(names)] for k in range(1, len(names))]
     other = next((n for n in order if job.who[n] != job.who[name]), order[0] if order else None)
-    speech, control = _speech(job.sounds.get(name)), _speech(job.sounds.get(other or ""))
+    speech, control = speech_of(job.sounds.get(name)), speech_of(job.sounds.get(other or ""))
     clip = ClipScorer(job.scorer, network, name, truth, speech, control, phones_of(path))
     clip.add(rows["truth"], truth)
     for label, clips in zip(job.labels, job.found[1:], strict=True):
@@ -244,55 +210,6 @@ def _read(path: Path, context: Context) -> Take:
     if wrong:
         raise InputRejected(f"{path}: {wrong}")
     return take
-
-
-def _sounds(names: Iterable[str], paths: dict[str, Path]) -> dict[str, Path]:
-    """Clip name → sound, of the clips that have one."""
-    found = {}
-    for name in names:
-        path = paths[name]
-        if path.is_dir():
-            inside = [p for p in sorted(path.iterdir()) if p.suffix.lower() in SOUNDS or p.name == "clip.mp4"]
-            if inside:
-                found[name] = inside[0]
-        folders = (path.parent, path.parent / "audio", path.parent.parent / "audio", path.parent.parent)
-        tries = (f / f"{name}{suffix}" for f in folders for suffix in (*SOUNDS, *VIDEOS))
-        sound = found.get(name) or next((p for p in tries if p.is_file()), None)
-        if sound is not None:
-            found[name] = sound
-    return found
-
-
-def video_of(path: Path) -> Path | None:
-    """Pictures beside motion: `clip.mp4` in a clip's folder, else a video of the clip's name."""
-    if path.is_dir():
-        return path / "clip.mp4" if (path / "clip.mp4").is_file() else None
-    stem = re.sub(r"_(output|fit)$", "", path.stem)
-    return next((path.parent / f"{stem}{s}" for s in VIDEOS if (path.parent / f"{stem}{s}").is_file()), None)
-
-
-@lru_cache(maxsize=16)  # a clip's sound is also the control of a clip before it
-def _speech(path: Path | None) -> Speech | None:
-    return None if path is None else Speech.of(_samples(path))
-
-
-def _samples(path: Path) -> np.ndarray:
-    try:
-        plain = _plain_wav(path) if path.suffix == ".wav" else None
-        return read_audio(path).astype(np.float64) if plain is None else plain
-    except MediaError as error:
-        raise InputRejected(f"{path}: expected sound ({error})") from error
-
-
-def _plain_wav(path: Path) -> np.ndarray | None:
-    """The sound of a 16-bit mono file at 16 kHz, a tenth of the time that FFmpeg takes; none where it is another kind."""
-    try:
-        with wave.open(str(path)) as file:
-            if (file.getnchannels(), file.getsampwidth(), file.getframerate()) != (1, 2, SAMPLE_RATE):
-                return None
-            return np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768.0
-    except (wave.Error, EOFError):
-        return None
 
 
 def _fitted(config: Config, context: Context, paths: dict[str, Path], names: list[str]) -> metrics.MotionAutoencoder:

@@ -13,10 +13,11 @@ import pytest
 from configs import Config
 from model import metrics
 from pipelines import scoring_folders
+from pipelines.clip_folders import clips_of, speaker_of
 from pipelines.convert import WRITERS, context_of, read_take
 from pipelines.formats_take import resampled
 from pipelines.media import write_wav
-from pipelines.scoring_folders import clips_of, evaluate_folders, speaker_of
+from pipelines.scoring_folders import evaluate_folders
 from pipelines.store import InputRejected
 
 FRAMES, RATE = 180, 30
