@@ -21,6 +21,7 @@ from benchmarks.stage1 import SEED, WEIGHTS, Subject, draw_subject, refine
 from configs.places import PROJECT
 from configs.schema import Config
 from model.metrics import person_box, psnr
+from model.picture_fit import pictured_avatar
 from model.rasterize import Render
 from model.stage1 import Stage1
 from model.types import GaussianCloud
@@ -43,8 +44,8 @@ def of_pictures(network: Stage1, subject: Subject, count: int, given: bool) -> G
 
 @torch.no_grad()
 def refined_avatar(network: Stage1, subject: Subject) -> GaussianCloud:
-    picture = subject.pictures[:1, ..., :3].movedim(-1, 1).contiguous()
-    return network.gaussians(network.canonical(network.encode(picture, subject.cameras[:1], refine(network, subject))))
+    encoding = pictured_avatar(network, subject.pictures[:1], subject.cameras[:1], refine(network, subject))
+    return network.gaussians(network.canonical(encoding))
 
 
 def judge(network: Stage1, cloud: GaussianCloud, subject: Subject, part: slice) -> tuple[float, Render]:
