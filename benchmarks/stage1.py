@@ -112,8 +112,7 @@ def measure(network: Stage1, subject: Subject, other: GaussianCloud | None) -> t
     )  # fmt: skip
     shown_two = _draw(network, avatar(two), subject)
     solid = (shown.alpha[novel, ..., 0] > 0.5).numpy(), subject.alpha[novel] > 0.5
-    as_read = before.params
-    joints, target = (joints_of(network, p)[0, :BODY].numpy() for p in (as_read, true))
+    joints, target = (joints_of(network, p)[0, :BODY].numpy() for p in (before.params, true))
     figures = {
         "psnr_input": compare(shown, slice(0, 1)), "psnr_novel": compare(shown, novel),
         "psnr_novel_uncorrected": compare(shown_alone, novel), "psnr_new_pose_uncorrected": compare(shown_alone, pose),

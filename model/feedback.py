@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.anchors import Anchors
-from model.geometry import apply_matrices, full_precision, rotation_from_quaternion, working_dtype
+from model.geometry import apply_matrices, full_precision, neighbours_mean, rotation_from_quaternion, working_dtype
 from model.rasterize import rasterize
 from model.types import Camera, GaussianCloud, SmplxParams
-from model.visibility import FILL_CELLS
+from model.visibility import FILL_CELLS, cell_sums
 
 HEARD = 3 + 1 + 3 + 3 + 1 + 1  # colour, coverage, place, log size, log opacity, and pixels covered of these and `FEW` more
 GAIN = 10.0  # differences are about tenths
@@ -31,14 +31,13 @@ def differences(
     anchors: Anchors,
     cloud: GaussianCloud,  # [B, N] canonical
     params: SmplxParams,  # [B, V] each in its camera's frame
-    focal_over_size: Tensor,  # [B, V]
-    principal: Tensor,  # [B, V, 2] from the picture's centre, in sides
+    cameras: Camera,  # [B, V] at their origins, of the pictures' size
     pictures: Tensor,  # [B, V, 4, S, S] 0..1, colours on white, then how much of a pixel the person covers
     rasterizer: str = "auto",
 ) -> Tensor:  # [B, N, HEARD] of all pictures; no gradient passes
     """How the pictures differ from the avatar drawn in their places, as each Gaussian hears it."""
     views, side = pictures.shape[1], pictures.shape[-1]
-    camera = _cameras(focal_over_size.flatten(), principal.flatten(0, 1), side)
+    one = cameras.map(lambda t: t.flatten(0, 1)[:, None])
     with full_precision(pictures):
         several = cloud.map(lambda t: t.float().repeat_interleave(views, 0))
         posed, turns = anchors.posed_cloud(several, params.map(lambda t: t.float().flatten(0, 1)))
@@ -47,7 +46,7 @@ def differences(
         with torch.enable_grad():
             colors, means, scales, opacities = (t.requires_grad_() for t in leaves)
             seen = rasterize(
-                GaussianCloud(means, posed.rotations, scales, opacities, colors), camera, means.new_tensor([1, 1, 1, 0, 0]), rasterizer,
+                GaussianCloud(means, posed.rotations, scales, opacities, colors), one, means.new_tensor([1, 1, 1, 0, 0]), rasterizer,
                 antialiased=True, size=(side, side), depth=False,
             )  # fmt: skip
         missing = pictures.float().flatten(0, 1).movedim(1, -1)[:, None] - torch.cat([seen.color[..., :3], seen.alpha], -1)
@@ -82,20 +81,10 @@ class Correction(nn.Module):
     ) -> Tensor:  # [B, N, OUTPUTS]
         dtype = working_dtype(self.out.weight)
         x = F.gelu(self.listen(torch.cat([t.to(dtype) for t in (features, outputs, heard)], -1)))
-        around = x.index_select(1, neighbours.flatten()).unflatten(1, neighbours.shape).mean(2)
         weight = heard[..., -1:].to(x)
         rows = torch.cat([x * weight, weight], -1)
         shared = []
         for level in LEVELS:
-            total = rows.new_zeros(len(rows), FILL_CELLS[level] ** 2, rows.shape[-1]).index_add(1, cells[level], rows)
+            total = cell_sums(rows, cells[level], FILL_CELLS[level])
             shared.append((total[..., :-1] / (total[..., -1:] + 0.1)).index_select(1, cells[level]))
-        return self.out(F.gelu(self.join(torch.cat([x, around, *shared], -1)))).float()
-
-
-def _cameras(focal_over_size: Tensor, principal: Tensor, side: int) -> Camera:  # [B], [B, 2] → [B, 1]
-    intrinsics = torch.zeros(len(focal_over_size), 1, 3, 3, device=principal.device)
-    intrinsics[:, 0, 0, 0] = intrinsics[:, 0, 1, 1] = focal_over_size * side
-    intrinsics[:, 0, :2, 2] = (principal + 0.5) * side
-    intrinsics[:, 0, 2, 2] = 1
-    still = torch.eye(4, device=principal.device).expand(len(intrinsics), 1, 4, 4)
-    return Camera(still, intrinsics, torch.full((len(intrinsics), 1, 2), side, device=principal.device))
+        return self.out(F.gelu(self.join(torch.cat([x, neighbours_mean(x, neighbours), *shared], -1)))).float()

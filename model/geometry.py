@@ -120,6 +120,11 @@ def blend_rotations(
     return F.normalize(torch.einsum("nj,bjk->bnk", weights, aligned), dim=-1)
 
 
+def neighbours_mean(values: Tensor, neighbours: Tensor) -> Tensor:  # [B, N, C], [N, K] → [B, N, C]
+    """Mean of what K points beside each have."""
+    return values.index_select(1, neighbours.flatten()).unflatten(1, neighbours.shape).mean(2)
+
+
 def soft_bound(vector: Tensor, limit: float) -> Tensor:
     """Shorten vectors [..., D] smoothly so that none is longer than `limit`; short ones hardly change."""
     length = vector.norm(dim=-1, keepdim=True)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.geometry import full_precision, geodesic_angle
+from model.geometry import full_precision, geodesic_angle, neighbours_mean
 from model.types import SmplxParams, TensorGroup
 
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
@@ -108,8 +108,7 @@ def coherence_penalty(
 
     Without it Gaussians wander over the skin and widen to close the holes, which blurs clothes.
     """
-    around = offsets.index_select(1, neighbours.flatten()).unflatten(1, neighbours.shape).mean(2)
-    apart = (offsets - around).square().sum(-1) / spacing.square()
+    apart = (offsets - neighbours_mean(offsets, neighbours)).square().sum(-1) / spacing.square()
     aside = (offsets - (offsets * normals).sum(-1, keepdim=True) * normals).square().sum(-1) / ASIDE**2
     return (torch.sqrt(1 + apart) - 1) + 0.1 * (torch.sqrt(1 + aside) - 1)
 

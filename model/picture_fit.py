@@ -41,10 +41,10 @@ def pictured_avatar(
     return replace(network.encode(image, camera, params), params=params)
 
 
+@torch.no_grad()
 def moved_into_picture(network: Stage1, encoding: Encoding, picture: Tensor, camera: Camera) -> SmplxParams:
     """Bodies [B] of an encoding, moved until its avatar covers the person in the picture [B, S, S, 4]."""
-    with torch.no_grad():
-        cloud = network.gaussians(network.canonical(encoding))
+    cloud = network.gaussians(network.canonical(encoding))
     body = BodyChange(encoding.params)
     optimizer = torch.optim.Adam([{"params": [tensor], "rate": rate} for rate, tensor in body.groups()], betas=BETAS)
     for step in range(STEPS):
@@ -85,8 +85,7 @@ class BodyChange:
 
 def _unlike(network: Stage1, cloud: GaussianCloud, params: SmplxParams, picture: Tensor, camera: Camera) -> Tensor:
     """How canonical Gaussians [B, N] in bodies [B] differ from pictures [B, S, S, 4], [B]."""
-    posed, batch = network.pose(cloud, params), len(picture)
-    here = Camera(torch.eye(4, device=picture.device).expand(batch, 1, 4, 4), camera.intrinsics[:, None], camera.size[:, None])
+    posed, here = network.pose(cloud, params), camera.at_origin().map(lambda t: t[:, None])
     size = picture.shape[2], picture.shape[1]
     seen = rasterize(posed, here, posed.colors.new_ones(3), antialiased=True, size=size, depth=False)
     color, alpha, mean = seen.color[:, 0], seen.alpha[:, 0], (1, 2, 3)

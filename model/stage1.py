@@ -121,7 +121,8 @@ class Stage1(nn.Module):
         aligned = (predicted if params is None else params.map(flat)).detach()
         every = lambda x: x.unflatten(0, (batch, views))  # noqa: E731
         blank = blank_background(flat(images).float())
-        reading = self._read_picture(flat(images), blank, features.map, aligned, focal_over_size, principal).map(every)
+        cover = coverage(flat(images).float(), blank)
+        reading = self._read_picture(flat(images), blank, aligned, focal_over_size, principal, features=(features.map, cover)).map(every)
         pixels = self._join(reading)
         image_tokens = every(features.tokens).flatten(1, 2)
         tokens = AvatarTokens(first(smplx), self._fuse(pixels, first(smplx), image_tokens))
@@ -129,14 +130,14 @@ class Stage1(nn.Module):
         with torch.no_grad():  # colours again, from where the Gaussians have moved to: clothes and hair lie off the body
             alone = self.head.decode(self.head.outputs(self._learned(planes, pixels)), _guess(pixels), self.anchors)
             offsets = (alone.means - self.anchors.points.rest).repeat_interleave(views, 0)
-            again = self._read_picture(flat(images), blank, None, aligned, focal_over_size, principal, offsets).map(every)
+            again = self._read_picture(flat(images), blank, aligned, focal_over_size, principal, offsets).map(every)
             pixels = torch.cat([pixels[..., :-PICTURE], self._join_colors(again).to(pixels)], -1)
         learned = self._learned(planes, pixels)
         change = learned.new_zeros(*learned.shape[:2], OUTPUTS)
         if corrected:
-            shown = torch.cat([images.float(), every(coverage(flat(images).float(), blank))], 2)
-            where = aligned.map(every), every(focal_over_size), every(principal)
-            change = self._corrected(change, learned, _guess(pixels), shown, where)
+            pictures = torch.cat([images.float(), every(cover)], 2)
+            here = cameras.at_origin().resized(images.shape[-1], images.shape[-2])
+            change = self._corrected(change, learned, _guess(pixels), aligned.map(every), here, pictures)
         return Encoding(tokens, predicted.map(first), image_tokens, pixels, first(focal_over_size), first(principal), learned, change)
 
     def decode_smplx(
@@ -172,14 +173,15 @@ class Stage1(nn.Module):
         change: Tensor,  # [B, N, OUTPUTS] to the head's outputs
         learned: Tensor,  # [B, N, FEATURES]
         guess: Tensor,  # [B, N, 3] of the colours
+        params: SmplxParams,  # [B, V] in the cameras' frames
+        cameras: Camera,  # [B, V] at their origins
         pictures: Tensor,  # [B, V, 4, S, S] colours and coverage
-        where: tuple[SmplxParams, Tensor, Tensor],  # bodies, focal lengths and principal points [B, V] of these
     ) -> Tensor:  # [B, N, OUTPUTS]
         """The change after all rounds: each draws the avatar in its pictures' places and hears what differs."""
         drawn = self.head.outputs(learned).detach()
         for correction in self.corrections:
             y = drawn + change.detach()
-            heard = differences(self.anchors, self.head.decode(y, guess, self.anchors), *where, pictures, self.rasterizer)
+            heard = differences(self.anchors, self.head.decode(y, guess, self.anchors), params, cameras, pictures, self.rasterizer)
             change = change + correction(learned, y, heard, self.anchors.neighbours, self.color_fill.cells)
         return change
 
@@ -187,11 +189,11 @@ class Stage1(nn.Module):
         self,
         image: Tensor,  # [B, 3, S, S]
         blank: Tensor,  # [B, 1, S, S] of `blank_background`
-        features: Tensor | None,  # [B, C, S/4, S/4]; none: only colours are wanted
         params: SmplxParams,  # [B]
         focal_over_size: Tensor,
         principal: Tensor,
         offsets: Tensor | None = None,  # [B, N, 3] of the Gaussians from the surface; none: they lie on it
+        features: tuple[Tensor, Tensor] | None = None,  # [B, C, S/4, S/4], and coverage [B, 1, S, S]; none: only colours are wanted
     ) -> Reading:
         with full_precision(image), torch.no_grad():
             image = image.float()
@@ -202,11 +204,11 @@ class Stage1(nn.Module):
                 return Reading(colors[..., :0], colors[..., :0], colors, seen)
             rim = view.inside * (1 - view.facing.abs()) + 1e-3  # an outline tells most where the surface turns away
             empty = _read(blank, view.outline.flatten(1, 2)).unflatten(1, view.outline.shape[1:3])[..., 0]
-            edges = edge_distances(coverage(image, blank), view.places, view.step)
+            edges = edge_distances(features[1], view.places, view.step)
             inside = view.inside[..., None]
             outline = torch.cat([empty * inside, edges * inside, rim[..., None]], -1)
         with full_precision(image):
-            return Reading(torch.cat([_read(features, view.places), view.facing[..., None]], -1), outline, colors, seen)
+            return Reading(torch.cat([_read(features[0], view.places), view.facing[..., None]], -1), outline, colors, seen)
 
     def _join(self, reading: Reading) -> Tensor:
         """What V pictures show at the anchors, [B, V, N, ...] each → [B, N, channels + facing 1 + outline + edges + RGB 3 + seen 1]."""

@@ -125,6 +125,10 @@ class Camera(TensorGroup):
         rows = torch.cat([scale, torch.ones_like(scale[..., :1])], -1)
         return Camera(self.w2c, self.intrinsics * rows[..., None].to(self.intrinsics.dtype), target)
 
+    def at_origin(self) -> Camera:
+        """The same camera for what lies in its own frame."""
+        return Camera(torch.eye(4, dtype=self.w2c.dtype, device=self.w2c.device).expand_as(self.w2c), self.intrinsics, self.size)
+
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """World points [..., P, 3] → pixels [..., P, 2] and depths [..., P] (metres along z)."""
         camera = points @ self.w2c[..., :3, :3].mT + self.w2c[..., None, :3, 3]

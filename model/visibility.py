@@ -114,6 +114,11 @@ def _widened(mask: Tensor, side: int) -> Tensor:  # [B, 1, S, S]
     return F.max_pool2d(rows, (1, side), 1, (0, side // 2))
 
 
+def cell_sums(rows: Tensor, cell: Tensor, side: int) -> Tensor:  # [B, N, C], [N] → [B, side², C]
+    """Sums over the cells of a level of `FILL_CELLS`."""
+    return rows.new_zeros(len(rows), side * side, rows.shape[-1]).index_add(1, cell, rows)
+
+
 class ColorFill(nn.Module):
     """Colours of hidden points from seen ones: the mean over ever larger cells of the template's (|x|, y), and beyond
     the largest, the nearest cells that are seen.
@@ -141,7 +146,7 @@ class ColorFill(nn.Module):
         """Colours [B, N, 3] read where points fall and how well they are seen [B, N] → plausible colours [B, N, 3]."""
         rows = torch.cat([colors * seen[..., None], seen[..., None]], -1)  # [B, N, 4]
         levels = list(zip(self.cells, FILL_CELLS, strict=True))
-        totals = [rows.new_zeros(len(rows), side * side, 4).index_add(1, cell, rows) for cell, side in levels]
+        totals = [cell_sums(rows, cell, side) for cell, side in levels]
         far = self.reach.to(rows.dtype) @ totals[-1]
         unseen = far[..., 3:].sum(1, keepdim=True) < 1e-6  # nobody in the picture: grey
         mean = torch.where(unseen, 0.5, far[..., :3] / far[..., 3:].clamp(min=1e-20))

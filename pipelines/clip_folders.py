@@ -35,7 +35,7 @@ def clips_of(folder: Path) -> dict[str, Path]:
         file = path.suffix in (".npz", ".npy", ".zip") and path.is_file() and path.name not in OTHERS
         folder_of_one = path.is_dir() and ((path / "fit.npz").is_file() or formats_lhm.is_lhm(path))
         if file or folder_of_one:
-            name = re.sub(r"_(output|fit)$", "", path.name if path.is_dir() else path.stem)
+            name = _named(path.name if path.is_dir() else path.stem)
             if name in clips:
                 raise InputRejected(f"{folder}: expected one motion a clip, got {clips[name].name} and {path.name} for {name!r}")
             clips[name] = path
@@ -43,6 +43,11 @@ def clips_of(folder: Path) -> dict[str, Path]:
     if not clips:
         raise InputRejected(f"{folder}: expected motion files (npz, npy, zip, or folders of LHM json), found none")
     return clips
+
+
+def _named(stem: str) -> str:
+    """The clip's name, of what its motion is called."""
+    return re.sub(r"_(output|fit)$", "", stem)
 
 
 def speaker_of(name: str) -> str:
@@ -72,8 +77,8 @@ def video_of(path: Path) -> Path | None:
     """Pictures beside motion: `clip.mp4` in a clip's folder, else a video of the clip's name."""
     if path.is_dir():
         return path / "clip.mp4" if (path / "clip.mp4").is_file() else None
-    stem = re.sub(r"_(output|fit)$", "", path.stem)
-    return next((path.parent / f"{stem}{s}" for s in VIDEOS if (path.parent / f"{stem}{s}").is_file()), None)
+    tries = (path.parent / f"{_named(path.stem)}{suffix}" for suffix in VIDEOS)
+    return next((p for p in tries if p.is_file()), None)
 
 
 @lru_cache(maxsize=16)  # a clip's sound is also the control of a clip before it

@@ -32,11 +32,9 @@ def draw(cloud_at: Callable[[Tensor], GaussianCloud], camera: Camera, frames: in
 
 def paint(cloud: GaussianCloud, camera: Camera) -> Tensor:
     """Gaussians [B, N] in the camera's frame, seen by one camera, over white: [B, H, W, 3]."""
-    batch = len(cloud.means)
-    views = camera.map(lambda t: t.expand(batch, 1, *t.shape))
-    here = torch.eye(4, device=camera.w2c.device).expand(batch, 1, 4, 4)
+    views = camera.at_origin().map(lambda t: t.expand(len(cloud.means), 1, *t.shape))
     white = torch.ones(3, device=cloud.means.device)
-    return rasterize(cloud, Camera(here, views.intrinsics, views.size), white, antialiased=True, depth=False).color[:, 0]
+    return rasterize(cloud, views, white, antialiased=True, depth=False).color[:, 0]
 
 
 def generated(

@@ -183,7 +183,7 @@ def _frames(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _camera(row: dict[str, Any], given: Camera, source: str) -> Camera:
     if any(k not in row for k in ("focal", "princpt", "img_size_wh")):
-        return Camera(torch.eye(4), given.intrinsics, given.size)
+        return given.at_origin()
     focal, principal, size = (torch.tensor(row[k], dtype=torch.float32).reshape(-1) for k in ("focal", "princpt", "img_size_wh"))
     if len(focal) != 2 or len(principal) != 2 or len(size) != 2:
         raise InputRejected(f"{source}: expected two numbers each in focal, princpt and img_size_wh")

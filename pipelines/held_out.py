@@ -104,7 +104,7 @@ def held_out_clips(config: Config, store: Store, stage1: Stage1) -> list[HeldOut
         encoding = pictured_avatar(stage1, reference, camera.map(lambda x: x[None]).resized(size, size), body)
         second, phones = (None, None) if told is None else (told.second, told.phones)
         clips.append(HeldOutClip(
-            motion.id, motion.name, motion.group, encoding, Camera(torch.eye(4), shown.intrinsics, shown.size), truth, told is not None,
+            motion.id, motion.name, motion.group, encoding, shown.at_origin(), truth, told is not None,
             motion.features[:count], motion.audio[: round(count * SAMPLE_RATE / motion.fit.fps)], motion.fit.fps, frames,
             pictures[frames][..., :3], pictures[frames][..., 3],
             list((pictures[..., :3] * 255).round().byte().numpy()), None if second is None else second[:count], phones,

@@ -129,8 +129,7 @@ def render_both(
 ) -> tuple[Render, Render]:  # [B, C], [B, 1]
     """All pictures with their true poses, and the first one with the predicted pose, from which the pose alone learns."""
     views = cameras.w2c.shape[1]
-    identity = torch.eye(4, device=cameras.w2c.device).expand_as(cameras.w2c[:, :1])
-    every_camera = Camera.cat([cameras, Camera(identity, cameras.intrinsics[:, :1], cameras.size[:, :1])], 1)
+    every_camera = Camera.cat([cameras, cameras.map(lambda x: x[:, :1]).at_origin()], 1)
     every_params = SmplxParams.cat([params, encoding.params.map(lambda x: x[:, None])], 1)
     clouds = cloud.map(lambda x: torch.stack([*[x] * views, x.detach()], 1).flatten(0, 1))
     drawn = render_clouds(network.anchors, clouds, every_params, every_camera, backend, side)

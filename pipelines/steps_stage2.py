@@ -31,7 +31,7 @@ from model.rasterize import Render, rasterize
 from model.stage1 import Encoding, Stage1
 from model.stage2 import FrameTokens, Stage2, at_rest, face_at_rest
 from model.talking import talk_whole
-from model.types import Camera, SmplxParams
+from model.types import SmplxParams
 from pipelines.body import body_hash, face_embedding
 from pipelines.checkpoints import load_stage1
 from pipelines.datasets import VALIDATION_STEP, Draw, TalkWindows, WindowBatch, WindowShape
@@ -196,8 +196,7 @@ class Stage2Task(Task):
 
     def render(self, reference: Encoding, frames: FrameTokens, batch: WindowBatch) -> Render:  # [B, P]
         identity = self.network.identity(reference)
-        camera = batch.view_camera.map(lambda x: x[:, None])
-        upright = Camera(torch.eye(4, device=camera.w2c.device).expand_as(camera.w2c), camera.intrinsics, camera.size)
+        upright = batch.view_camera.at_origin().map(lambda x: x[:, None])
         parts = []
         for index in batch.frames.T:
             cloud = self.network.render_cloud(reference, frames, index, identity)

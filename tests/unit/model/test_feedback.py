@@ -5,18 +5,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from configs.schema import ImageEncoderConfig, Stage1Config
 from model.feedback import FEW, GAIN, HEARD, LEVELS, MASK, Correction, differences
 from model.geometry import apply_matrices, rotation_from_quaternion
 from model.rasterize import rasterize
 from model.stage1 import FEATURES, OUTPUTS, Stage1
 from model.types import Camera, SmplxParams
+from tests.tiny import tiny_stage1
 
 SIZE, COUNT = 64, 768
-CONFIG = Stage1Config(
-    image=ImageEncoderConfig(image_size=SIZE, depth=1), width=32, heads=4, smplx_tokens=32, smplx_layers=1,
-    pixel_channels=8, triplane_resolution=16, triplane_tokens=4, triplane_channels=8, fusion_layers=1, gaussians=COUNT,
-)  # fmt: skip
+CONFIG = tiny_stage1(SIZE, COUNT)
 FOCAL, ASIDE = 1.7, (0.03, -0.02)  # focal length and principal point, in picture sides
 COLOR, COVERAGE, PLACE, LOG_SIZE, OPACITY = slice(0, 3), 3, slice(4, 7), slice(7, 10), slice(10, 11)  # of what is heard
 OF_HEAD = {"outward": 2, "size": slice(3, 6), "opacity": 10, "color": slice(11, 14)}
@@ -75,17 +72,19 @@ def avatar(network, base=None, **changes):
 
 def drawn(network, cloud, params, aside=ASIDE):
     """The picture [1, 1, 4, S, S] of a cloud in a pose, colours on white, then alpha."""
-    intrinsics = torch.tensor([[FOCAL, 0, 0.5 + aside[0]], [0, FOCAL, 0.5 + aside[1]], [0, 0, 1 / SIZE]]) * SIZE
-    camera = Camera(torch.eye(4)[None, None], intrinsics[None, None], torch.tensor([[[SIZE, SIZE]]]))
-    seen = rasterize(network.pose(cloud, params), camera, torch.ones(3), antialiased=True)
+    seen = rasterize(network.pose(cloud, params), camera_of(aside), torch.ones(3), antialiased=True)
     return torch.cat([seen.color, seen.alpha], -1).movedim(-1, 2)
+
+
+def camera_of(aside, views=1):  # [1, views]
+    intrinsics = torch.tensor([[FOCAL, 0, 0.5 + aside[0]], [0, FOCAL, 0.5 + aside[1]], [0, 0, 1 / SIZE]]) * SIZE
+    return Camera(torch.eye(4), intrinsics, torch.tensor([SIZE, SIZE])).map(lambda t: t.expand(1, views, *t.shape))
 
 
 def told(network, cloud, bodies, pictures, aside=ASIDE):
     """What Gaussians hear of one picture or several, [N, HEARD]."""
     params, views = SmplxParams.cat([body[:, None] for body in bodies], 1), len(bodies)
-    focal, principal = torch.full((1, views), FOCAL), torch.tensor(aside).expand(1, views, 2)
-    return differences(network.anchors, cloud, params, focal, principal, torch.cat(pictures, 1))[0]
+    return differences(network.anchors, cloud, params, camera_of(aside, views), torch.cat(pictures, 1))[0]
 
 
 def pixels_of(heard):

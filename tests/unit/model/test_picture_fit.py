@@ -3,17 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from configs.schema import ImageEncoderConfig, Stage1Config
 from model.picture_fit import pictured_avatar
 from model.rasterize import rasterize
 from model.stage1 import Stage1
 from model.types import Camera, SmplxParams
+from tests.tiny import tiny_stage1
 
 SIZE, COUNT = 48, 600
-CONFIG = Stage1Config(
-    image=ImageEncoderConfig(image_size=SIZE, depth=1), width=32, heads=4, smplx_tokens=32, smplx_layers=1,
-    pixel_channels=8, triplane_resolution=16, triplane_tokens=4, triplane_channels=8, fusion_layers=1, gaussians=COUNT,
-)  # fmt: skip
+CONFIG = tiny_stage1(SIZE, COUNT)
 CAMERA = Camera(torch.eye(4)[None], torch.tensor([[[80.0, 0, 24], [0, 80.0, 24], [0, 0, 1]]]), torch.tensor([[SIZE, SIZE]]))
 
 

@@ -5,18 +5,15 @@ import pytest
 import roma
 import torch
 
-from configs.schema import ImageEncoderConfig, Stage1Config
 from model.geometry import rotation_from_quaternion
 from model.smplx_tokens import DUTIES, SmplxDecoder
 from model.stage1 import EDGES, FEATURES, OUTPUTS, PICTURE, Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
 from model.visibility import OUTLINE
+from tests.tiny import tiny_stage1
 
 SIZE, COUNT = 64, 768
-CONFIG = Stage1Config(
-    image=ImageEncoderConfig(image_size=SIZE, depth=1), width=32, heads=4, smplx_tokens=32, smplx_layers=1,
-    pixel_channels=8, triplane_resolution=16, triplane_tokens=4, triplane_channels=8, fusion_layers=1, gaussians=COUNT,
-)  # fmt: skip
+CONFIG = tiny_stage1(SIZE, COUNT)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 import roma
 import torch
 
-from configs.schema import Config, ImageEncoderConfig, Stage1Config, Stage2Config
+from configs.schema import Config, Stage2Config
 from model.feet import plant_feet
 from model.flow import Generator, Windows
 from model.flow_pasts import follow, partly_own
@@ -20,12 +20,10 @@ from model.stage2 import Stage2, at_rest, audio_window
 from model.talking import Motion, Talk, talk_whole
 from model.types import Camera, SmplxParams
 from pipelines.body import body_hash, face_embedding
+from tests.tiny import tiny_stage1
 
 SIZE, AUDIO = 64, 6
-STAGE1 = Stage1Config(
-    image=ImageEncoderConfig(image_size=SIZE, depth=1), width=32, heads=4, smplx_tokens=32, smplx_layers=1,
-    pixel_channels=8, triplane_resolution=16, triplane_tokens=4, triplane_channels=8, fusion_layers=1, gaussians=512,
-)  # fmt: skip
+STAGE1 = tiny_stage1(SIZE, 512)
 CONFIG = Stage2Config(
     width=32, heads=4, layers=2, flow_width=32, flow_layers=1, window=32, memory=3, flow_steps=3, appearance_tokens=3,
     appearance_resolution=8,

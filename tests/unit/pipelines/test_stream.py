@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from configs import Config
-from configs.schema import ImageEncoderConfig, Stage1Config, Stage2Config
+from configs.schema import Stage2Config
 from model.audio_offline import loudness_factor
 from model.stage1 import Stage1
 from model.stage2 import Stage2
@@ -18,6 +18,7 @@ from model.types import Camera
 from pipelines.media import MediaError, write_wav
 from pipelines.store import InputRejected
 from pipelines.stream import Avatar, SoundQueue, sound_chunks
+from tests.tiny import tiny_stage1
 
 RATE, SIDE = 16000, 32
 
@@ -25,10 +26,7 @@ RATE, SIDE = 16000, 32
 @pytest.fixture(scope="module")
 def avatar(body):
     torch.manual_seed(0)
-    stage1 = Stage1Config(
-        image=ImageEncoderConfig(image_size=64, depth=1), width=32, heads=4, smplx_tokens=32, smplx_layers=1, pixel_channels=8,
-        triplane_resolution=16, triplane_tokens=4, triplane_channels=8, fusion_layers=1, gaussians=256,
-    )  # fmt: skip
+    stage1 = tiny_stage1(64, 256)
     stage2 = Stage2Config(width=32, layers=1, flow_width=32, flow_layers=1, window=16, memory=3, flow_steps=2, appearance_resolution=8)
     network = Stage2(stage2, Stage1(stage1, body), 68).eval()
     surprises = network.generator.surprises
