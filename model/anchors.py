@@ -6,7 +6,6 @@ frame and run. Axes: N anchors, J joints, B batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.body import HANDS, JOINT_NAMES, Body, SurfacePoints
+from model.fixed_sums import FixedSums, KeptDtype
 from model.geometry import ancestors, blend_rotations, full_precision, quaternion_from_rotation, quaternion_multiply
 from model.surface_sampling import sample_surface
 from model.types import GaussianCloud, SmplxParams
@@ -30,7 +30,7 @@ TURNED = 0.03  # metres that skin facing another way lies further off when neigh
 WARP = 0.5  # how far triplane coordinates follow the anchors' density instead of plain distance, 0..1
 
 
-class Anchors(nn.Module):
+class Anchors(KeptDtype):
     """Anchors with their local frames and triplane coordinates, and the body that moves them.
 
     Body and anchors keep float32 whatever `.half()` or `.bfloat16()` is asked of the network around them: skinning
@@ -74,16 +74,10 @@ class Anchors(nn.Module):
         }  # fmt: skip
         for name, value in buffers.items():
             self.register_buffer(name, value.to(body.template.device), persistent=False)
+        self.beside = FixedSums.means(self.neighbours, count)
 
     def __len__(self) -> int:
         return len(self.faces)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Anchors:
-        def keep_dtype(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        return super()._apply(keep_dtype, recurse)
 
     def posed(
         self,

@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.anchors import Anchors
-from model.geometry import apply_matrices, full_precision, neighbours_mean, rotation_from_quaternion, working_dtype
+from model.fixed_sums import FixedSums
+from model.geometry import apply_matrices, full_precision, rotate, working_dtype
 from model.rasterize import rasterize
 from model.types import Camera, GaussianCloud, SmplxParams
-from model.visibility import FILL_CELLS, cell_sums
+from model.visibility import FILL_CELLS
 
 HEARD = 3 + 1 + 3 + 3 + 1 + 1  # colour, coverage, place, log size, log opacity, and pixels covered of these and `FEW` more
 GAIN = 10.0  # differences are about tenths
@@ -52,12 +53,35 @@ def differences(
         missing = pictures.float().flatten(0, 1).movedim(1, -1)[:, None] - torch.cat([seen.color[..., :3], seen.alpha], -1)
         told = torch.cat([missing[..., :3], torch.ones_like(seen.alpha), missing[..., 3:]], -1)
         color, place, size, opacity = torch.autograd.grad([seen.color, seen.alpha], leaves, [told, MASK * missing[..., 3:]])
-        place = apply_matrices(anchors.frames.mT, apply_matrices(rotation_from_quaternion(turns).mT, place))
+        place = apply_matrices(anchors.frames.mT, rotate(turns, place, back=True))
         covered, color = color[..., 3:4], torch.cat([color[..., :3], color[..., 4:]], -1)
         parts = [color, place * anchors.spacing[:, None], size * scales, (opacity * opacities)[..., None], covered]
         total = torch.cat(parts, -1).unflatten(0, (-1, views)).sum(1)
         pixels = total[..., -1:]
         return torch.cat([GAIN * total[..., :-1], pixels], -1) / (pixels + FEW)
+
+
+class Exchange(nn.Module):
+    """How Gaussians tell each other: to those beside, and to all of a cell."""
+
+    def __init__(self, neighbours: Tensor, cells: Tensor):  # [N, K], [levels, N] of `ColorFill`
+        super().__init__()
+        count, each = neighbours.shape
+        sides = [FILL_CELLS[level] for level in LEVELS]
+        self.sizes = [side**2 for side in sides]  # cells a level
+        firsts = torch.tensor([0, *self.sizes[:-1]], device=cells.device).cumsum(0)
+        cell, anchor = (cells[list(LEVELS)] + firsts[:, None]).flatten(), torch.arange(count, device=cells.device)
+        every, total = anchor.repeat(len(LEVELS)), sum(self.sizes)
+        self.gather = FixedSums(cell, every, 1.0, (total, count))  # of anchors, into the cells of all levels
+        sums, points = torch.cat([anchor.repeat_interleave(each), every]), torch.cat([neighbours.flatten(), count + cell])
+        shares = torch.cat([torch.full((count * each,), 1 / each), torch.ones(len(every))])
+        self.tell = FixedSums(sums, points, shares, (count, count + total))  # the mean of those beside, and the sum of a cell each level
+
+    def cell_means(self, values: Tensor, weights: Tensor) -> Tensor:  # [B, N, H], [B, N, 1] → [B, cells of all levels, H]
+        return self.gather(values * weights) / (self.gather(weights) + 0.1)
+
+    def forward(self, values: Tensor, cells: Tensor) -> Tensor:  # [B, N, H], [B, cells, H] → [B, N, H] what each is told
+        return self.tell(torch.cat([values, cells], 1))
 
 
 class Correction(nn.Module):
@@ -76,15 +100,12 @@ class Correction(nn.Module):
         features: Tensor,  # [B, N, F] learned
         outputs: Tensor,  # [B, N, OUTPUTS] of the head so far
         heard: Tensor,  # [B, N, HEARD]
-        neighbours: Tensor,  # [N, K]
-        cells: Tensor,  # [levels, N] of `ColorFill`
+        exchange: Exchange,
     ) -> Tensor:  # [B, N, OUTPUTS]
         dtype = working_dtype(self.out.weight)
         x = F.gelu(self.listen(torch.cat([t.to(dtype) for t in (features, outputs, heard)], -1)))
-        weight = heard[..., -1:].to(x)
-        rows = torch.cat([x * weight, weight], -1)
-        shared = []
-        for level in LEVELS:
-            total = cell_sums(rows, cells[level], FILL_CELLS[level])
-            shared.append((total[..., :-1] / (total[..., -1:] + 0.1)).index_select(1, cells[level]))
-        return self.out(F.gelu(self.join(torch.cat([x, neighbours_mean(x, neighbours), *shared], -1)))).float()
+        levels = exchange.cell_means(x, heard[..., -1:].to(x)).split(exchange.sizes, 1)
+        own, beside, *shared = self.join.weight.split(x.shape[-1], 1)  # before they are told, since cells are fewer than anchors
+        cells = torch.cat([F.linear(level, weight) for level, weight in zip(levels, shared, strict=True)], 1)
+        told = exchange(F.linear(x, beside), cells)
+        return self.out(F.gelu(F.linear(x, own, self.join.bias) + told)).float()

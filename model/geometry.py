@@ -84,6 +84,14 @@ def rotation_from_quaternion(quaternion: Tensor) -> Tensor:  # [..., 4] wxyz, of
     return roma.unitquat_to_rotmat(roma.quat_wxyz_to_xyzw(F.normalize(quaternion, dim=-1)))
 
 
+def rotate(quaternions: Tensor, vectors: Tensor, back: bool = False) -> Tensor:
+    """Vectors [..., 3] turned by unit wxyz quaternions [..., 4], or turned back."""
+    axes = -quaternions[..., 1:] if back else quaternions[..., 1:]
+    axes, vectors = torch.broadcast_tensors(axes, vectors)
+    across = 2 * torch.linalg.cross(axes, vectors)
+    return vectors + quaternions[..., :1] * across + torch.linalg.cross(axes, across)
+
+
 def quaternion_multiply(first: Tensor, second: Tensor) -> Tensor:
     """Product of wxyz quaternions [..., 4]: the rotation `first` after the rotation `second`."""
     a, b = first[..., :1], first[..., 1:]
@@ -118,11 +126,6 @@ def blend_rotations(
     flips = opposed @ ancestor_table.T
     aligned = joints * (1 - 2 * flips.remainder(2))[..., None]
     return F.normalize(torch.einsum("nj,bjk->bnk", weights, aligned), dim=-1)
-
-
-def neighbours_mean(values: Tensor, neighbours: Tensor) -> Tensor:  # [B, N, C], [N, K] → [B, N, C]
-    """Mean of what K points beside each have."""
-    return values.index_select(1, neighbours.flatten()).unflatten(1, neighbours.shape).mean(2)
 
 
 def soft_bound(vector: Tensor, limit: float) -> Tensor:

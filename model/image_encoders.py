@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.schema import ImageEncoderConfig
+from model.geometry import full_precision
 from model.layers import Block, ConvBlock, RMSNorm
 from model.types import Camera
 
@@ -71,7 +72,9 @@ class PixelMap(nn.Module):
     def forward(self, coarse: Tensor, finer: list[Tensor]) -> Tensor:  # [B, d, g, g], maps coarse → fine
         x = coarse
         for join, skip in zip(self.joins, finer, strict=True):
-            x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+            with full_precision(x):  # and with channels last, for which there is a fast kernel
+                last = x.contiguous(memory_format=torch.channels_last)
+                x = F.interpolate(last, size=skip.shape[-2:], mode="bilinear", align_corners=False).contiguous()
             x = join(torch.cat([x, skip.to(x.dtype)], 1))
         return self.out(x)
 

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import roma
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.geometry import full_precision, geodesic_angle, neighbours_mean
+from model.fixed_sums import FixedSums
+from model.geometry import full_precision, geodesic_angle
 from model.types import SmplxParams, TensorGroup
 
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # for values in 0..1 (Wang et al., 2004)
+BAND_ROWS = 64  # of a product with a banded matrix, most of which is zero
 CHAMFER_CHUNK = 4096
 ASIDE = 0.02  # metres along the skin that Gaussians may well move
 
@@ -45,8 +48,8 @@ def ssim_map(predicted: Tensor, target: Tensor) -> Tensor:
         lead, (height, width, channels) = predicted.shape[:-3], predicted.shape[-3:]
         flat = lambda t: t.float().movedim(-1, -3).reshape(-1, height, width)  # noqa: E731
         x, y = flat(predicted), flat(target)
-        mx, xx, xy = _blur(torch.cat([x, x * x, x * y])).chunk(3)
-        my, yy = _blur(torch.cat([y, y * y])).chunk(2)  # apart: a target asks for no gradient
+        mx, xx, xy = _blurred(x, x * x, x * y)
+        my, yy = _blurred(y, y * y)  # apart: a target asks for no gradient
         cross, squares = mx * my, mx * mx + my * my
         top = (2 * cross + SSIM_C1) * (2 * (xy - cross) + SSIM_C2)
         bottom = (squares + SSIM_C1) * (xx + yy - squares + SSIM_C2)
@@ -93,14 +96,16 @@ def offset_penalty(offsets: Tensor, free: float = 0.1) -> Tensor:
 def scale_penalty(scales: Tensor, spacing: Tensor) -> Tensor:
     """Squared excess of Gaussians [B, N, 3] over twice the anchors' spacing [N], and over 4 in slenderness → [B, N]."""
     excess = F.relu(scales / spacing[:, None] - 2).square().sum(-1)
-    longest = scales.amax(-1) / scales.median(-1).values.clamp(min=1e-6)
+    first, second, third = scales.unbind(-1)
+    median = torch.maximum(torch.minimum(first, second), torch.minimum(torch.maximum(first, second), third))
+    longest = scales.amax(-1) / median.clamp(min=1e-6)
     return excess + F.relu(longest - 4).square()
 
 
 def coherence_penalty(
     offsets: Tensor,  # [B, N, 3] of Gaussians from their anchors, metres
     normals: Tensor,  # [N, 3] of the skin there
-    neighbours: Tensor,  # [N, K] anchors beside each
+    beside: FixedSums,  # means of the anchors beside each
     spacing: Tensor,  # [N] metres
 ) -> Tensor:  # [B, N]
     """How far Gaussians went another way than their neighbours, in spacings, and a tenth of how far they went along the
@@ -108,7 +113,7 @@ def coherence_penalty(
 
     Without it Gaussians wander over the skin and widen to close the holes, which blurs clothes.
     """
-    apart = (offsets - neighbours_mean(offsets, neighbours)).square().sum(-1) / spacing.square()
+    apart = (offsets - beside(offsets)).square().sum(-1) / spacing.square()
     aside = (offsets - (offsets * normals).sum(-1, keepdim=True) * normals).square().sum(-1) / ASIDE**2
     return (torch.sqrt(1 + apart) - 1) + 0.1 * (torch.sqrt(1 + aside) - 1)
 
@@ -130,16 +135,46 @@ def _length(vectors: Tensor) -> Tensor:
     return torch.linalg.vector_norm(vectors.float(), dim=-1)
 
 
-def _blur(pictures: Tensor) -> Tensor:  # [M, H, W] → the same
-    """The Gaussian window along both axes, as two products with banded matrices: faster than depthwise convolutions."""
-    height, width = (_band(side, pictures.device) for side in pictures.shape[-2:])
-    return height @ pictures @ width.T
+def _blurred(*pictures: Tensor) -> tuple[Tensor, ...]:  # [M, H, W] each
+    every: Tensor = _Blur.apply(torch.cat(pictures))
+    return every.chunk(len(pictures))
+
+
+class _Blur(torch.autograd.Function):
+    """The Gaussian window along both axes of pictures [M, H, W], as products with banded matrices: faster than depthwise
+    convolutions."""
+
+    @staticmethod
+    def forward(ctx: Any, pictures: Tensor) -> Tensor:
+        return _banded(pictures, back=False)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _banded(gradient.contiguous(), back=True)
+
+
+def _banded(pictures: Tensor, back: bool) -> Tensor:  # [M, H, W] → the same
+    (count, height, width), device = pictures.shape, pictures.device
+    rows, out = torch.empty_like(pictures), torch.empty_like(pictures)
+    for made, used, part in _band(height, device, back):
+        torch.bmm(part.expand(count, -1, -1), pictures[:, used], out=rows[:, made])
+    for made, used, part in _band(width, device, back):
+        torch.mm(rows.view(-1, width)[:, used], part.T, out=out.view(-1, width)[:, made])
+    return out
 
 
 @cache
-def _band(side: int, device: torch.device) -> Tensor:
-    """[side, side]: row i holds the window round pixel i, folded back at the borders (reflection)."""
+def _band(side: int, device: torch.device, back: bool) -> list[tuple[slice, slice, Tensor]]:
+    """Parts of [side, side] whose row i holds the window round pixel i, folded back at the borders (reflection), or of its
+    transpose: rows, the columns in which they are not zero, and what is there."""
     half = SSIM_WINDOW // 2
     kernel = torch.softmax(-0.5 * ((torch.arange(SSIM_WINDOW) - half) / SSIM_SIGMA) ** 2, 0)
     padded = F.pad(torch.eye(side)[:, None], (half, half), mode="reflect")
-    return F.conv1d(padded, kernel[None, None])[:, 0].T.contiguous().to(device)
+    band = F.conv1d(padded, kernel[None, None])[:, 0]
+    parts = []
+    for start in range(0, side, BAND_ROWS):
+        rows = (band if back else band.T)[start : start + BAND_ROWS]
+        columns = rows.any(0).nonzero()
+        used = slice(int(columns[0]), int(columns[-1]) + 1)
+        parts.append((slice(start, start + len(rows)), used, rows[:, used].contiguous().to(device)))
+    return parts

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from configs.schema import Stage1Config
 from model.anchors import Anchors
 from model.body import Body
-from model.feedback import Correction, differences
+from model.feedback import Correction, Exchange, differences
 from model.geometry import apply_matrices, full_precision, quaternion_multiply, soft_bound, working_dtype
 from model.image_encoders import make_image_encoder
 from model.layers import Block, RMSNorm
 from model.smplx_tokens import SmplxDecoder, SmplxQueries
-from model.triplane import Triplane, sample_planes
+from model.triplane import PlaneSampler, Triplane
 from model.types import AvatarTokens, Camera, GaussianCloud, SmplxParams, TensorGroup
 from model.visibility import OUTLINE, ColorFill, blank_background, coverage, edge_distances, sight
 
@@ -78,6 +78,7 @@ class Stage1(nn.Module):
         self.triplane = Triplane(
             self.anchors.coordinates, pixel_inputs, width, channels, config.triplane_resolution, config.triplane_tokens
         )
+        self.sample_planes = PlaneSampler(self.anchors.coordinates, config.triplane_resolution)
         self.fusion = nn.ModuleList(Block(width, heads, cross=True) for _ in range(config.fusion_layers))
         self.fusion_norm = RMSNorm(width)
         self.whole = nn.Linear(width, channels)  # what concerns all anchors: light, skin, clothes as a whole
@@ -86,6 +87,7 @@ class Stage1(nn.Module):
         hidden = 2 * FEATURES
         self.anchor_features = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, FEATURES))
         self.head = GaussianHead(config.max_offset, config.max_scale)
+        self.exchange = Exchange(self.anchors.neighbours, self.color_fill.cells)
         self.corrections = nn.ModuleList(Correction(FEATURES, OUTPUTS, FEATURES) for _ in range(config.corrections))
 
     @property
@@ -126,7 +128,7 @@ class Stage1(nn.Module):
         pixels = self._join(reading)
         image_tokens = every(features.tokens).flatten(1, 2)
         tokens = AvatarTokens(first(smplx), self._fuse(pixels, first(smplx), image_tokens))
-        planes = sample_planes(tokens.triplane, self.anchors.coordinates).flatten(2)
+        planes = self.sample_planes(tokens.triplane).flatten(2)
         with torch.no_grad():  # colours again, from where the Gaussians have moved to: clothes and hair lie off the body
             alone = self.head.decode(self.head.outputs(self._learned(planes, pixels)), _guess(pixels), self.anchors)
             offsets = (alone.means - self.anchors.points.rest).repeat_interleave(views, 0)
@@ -182,7 +184,7 @@ class Stage1(nn.Module):
         for correction in self.corrections:
             y = drawn + change.detach()
             heard = differences(self.anchors, self.head.decode(y, guess, self.anchors), params, cameras, pictures, self.rasterizer)
-            change = change + correction(learned, y, heard, self.anchors.neighbours, self.color_fill.cells)
+            change = change + correction(learned, y, heard, self.exchange)
         return change
 
     def _read_picture(

@@ -23,7 +23,7 @@ from model.motion_spline import CHUNK
 from model.smplx_tokens import BODY_TOKENS, DUTIES, VISIBLE_METRES
 from model.stage1 import FEATURES, Encoding, Stage1
 from model.talking import Ending, Motion, Talk, talk_whole
-from model.triplane import sample_planes
+from model.triplane import PlaneSampler
 from model.types import GaussianCloud, SmplxParams, TensorGroup
 
 CHANGE_CHANNELS = 16  # channels of the triplane's change
@@ -58,6 +58,7 @@ class Stage2(nn.Module):
         self.context_basis = nn.Parameter(torch.randn(CONTEXT, tokens - DUTIES, token_width) * 0.1)
         self.appearance = nn.Linear(width, config.appearance_tokens)
         resolution = config.appearance_resolution
+        self.sample_planes = PlaneSampler(stage1.anchors.coordinates, resolution)
         self.appearance_basis = nn.Parameter(
             torch.randn(config.appearance_tokens, 3, CHANGE_CHANNELS, resolution, resolution) * 0.1
         )
@@ -117,7 +118,7 @@ class Stage2(nn.Module):
         return FrameTokens(motion.params, self.appearance(heard).float(), self.context(heard).float())
 
     def identity(self, reference: Encoding) -> Identity:
-        table = sample_planes(self.appearance_basis, self.stage1.anchors.coordinates).sum(2)  # [A', N, 16]
+        table = self.sample_planes(self.appearance_basis).sum(2)  # [A', N, 16]
         changes = self.appearance_out(table.to(self.appearance_out.weight.dtype))
         return Identity(self.stage1.canonical(reference), changes.float())
 

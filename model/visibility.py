@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.geometry import apply_matrices, rotation_from_quaternion
+from model.geometry import rotate
 
 CELLS = 64  # cells per side of the depth buffer
 DEPTH_SLACK = 0.025  # metres behind the nearest point that still count as seen, plus one cell's width
@@ -37,7 +37,7 @@ class Sight(NamedTuple):
 
 def sight(
     means: Tensor,  # [B, N, 3] camera frame, metres
-    turns: Tensor,  # [B, N, 4] template → posed, wxyz
+    turns: Tensor,  # [B, N, 4] template → posed, unit wxyz
     normals: Tensor,  # [N, 3] outward, template space
     focal_over_size: Tensor,  # [B]
     principal: Tensor,  # [B, 2] from the picture's centre, in sides
@@ -48,7 +48,7 @@ def sight(
         depth = points[..., 2:].clamp(min=0.05)
         return 2 * (points[..., :2] / depth * focal_over_size[:, None, None, None] + principal[:, None, None])
 
-    normal = apply_matrices(rotation_from_quaternion(turns), normals)
+    normal = rotate(turns, normals)
     outward = project(means[:, :, None] + normal[:, :, None] * means.new_tensor(OUTLINE)[:, None])
     places, depth = project(means[:, :, None])[:, :, 0], means[..., 2].clamp(min=0.05)
     facing = -(normal * F.normalize(means, dim=-1)).sum(-1)
@@ -101,10 +101,10 @@ def edge_distances(cover: Tensor, places: Tensor, outward: Tensor) -> Tensor:
     """
     inward, count = EDGE_STEPS[0], sum(EDGE_STEPS)
     steps = torch.arange(count, device=places.device) - inward + 0.5
-    grid = places[:, :, None] + steps[:, None] * outward[:, :, None]
-    covered = F.grid_sample(cover, grid, padding_mode="border", align_corners=False)[:, 0]  # [B, N, count]
-    out = covered[..., inward:].cumprod(-1).sum(-1)
-    back = (1 - covered[..., :inward].flip(-1)).cumprod(-1).sum(-1)
+    grid = places[:, None] + steps[:, None, None] * outward[:, None]
+    covered = F.grid_sample(cover, grid, padding_mode="border", align_corners=False)[:, 0]  # [B, count, N]
+    out = covered[:, inward:].cumprod(1).sum(1)
+    back = (1 - covered[:, :inward].flip(1)).cumprod(1).sum(1)
     return torch.stack([out, back], -1) * (EDGE_STEP / EDGE_UNIT)
 
 

@@ -69,7 +69,7 @@ class Stage1Task(Task):
         losses |= body_losses(network, encoding.params, true, batch.confidence)
         anchors, offsets = network.anchors, network.offsets(cloud)
         losses["regulariser"] = offset_penalty(offsets).mean() + scale_penalty(cloud.scales, anchors.spacing).mean()
-        losses["coherence"] = coherence_penalty(offsets, anchors.frames[..., 2], anchors.neighbours, anchors.spacing).mean()
+        losses["coherence"] = coherence_penalty(offsets, anchors.frames[..., 2], anchors.beside, anchors.spacing).mean()
         if self.settings.loss.chamfer:
             losses["chamfer"] = surface_loss(network.pose(cloud, batch.view_params[:, 0]).means, batch.points)
         return weighted(losses, self.settings.loss)

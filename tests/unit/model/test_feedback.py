@@ -213,8 +213,8 @@ def told_of_one(network):
         silence[..., -1], silence[:, one, -1] = 0.5, share
         speaks = silence.clone()
         speaks[:, one, COLOR] = 1.0
-        rest = network.anchors.neighbours, network.color_fill.cells
-        before, after = (correction(torch.zeros(1, COUNT, FEATURES), torch.zeros(1, COUNT, OUTPUTS), h, *rest) for h in (silence, speaks))
+        nothing = torch.zeros(1, COUNT, FEATURES), torch.zeros(1, COUNT, OUTPUTS)
+        before, after = (correction(*nothing, heard, network.exchange) for heard in (silence, speaks))
         return (after - before)[0].abs().amax(-1) > 1e-6
 
     return changed

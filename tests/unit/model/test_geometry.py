@@ -2,6 +2,7 @@ import math
 
 import roma
 import torch
+import torch.nn.functional as F
 
 from model.geometry import (
     ancestors,
@@ -9,6 +10,7 @@ from model.geometry import (
     geodesic_angle,
     quaternion_from_rotation,
     quaternion_multiply,
+    rotate,
     rotation_from_6d,
     rotation_from_quaternion,
     rotation_to_6d,
@@ -53,6 +55,13 @@ def test_quaternions_multiply_as_matrices_do():
 def test_quaternion_order_is_wxyz():
     torch.testing.assert_close(quaternion_from_rotation(about_z(0)).abs(), torch.tensor([1.0, 0, 0, 0]))
     torch.testing.assert_close(rotation_from_quaternion(torch.tensor([2.0, 0, 0, 2.0])), about_z(90), atol=1e-6, rtol=0)
+
+
+def test_vectors_turn_as_their_matrices_turn_them_and_back():
+    turns, vectors = F.normalize(torch.randn(3, 1, 4), dim=-1), torch.randn(5, 3)
+    turned = rotate(turns, vectors)
+    torch.testing.assert_close(turned, (rotation_from_quaternion(turns) @ vectors[..., None])[..., 0])
+    torch.testing.assert_close(rotate(turns, turned, back=True), vectors.expand(3, 5, 3))
 
 
 def test_geodesic_angle_of_known_rotations():

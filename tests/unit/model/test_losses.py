@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from model.fixed_sums import FixedSums
 from model.losses import (
     chamfer,
     coherence_penalty,
@@ -120,14 +121,14 @@ def test_offset_penalty_grows_faster_beyond_what_is_free():
 
 def test_coherent_offsets_along_the_normal_are_free_and_lonely_ones_are_not():
     normals, spacing = torch.tensor([[0.0, 0.0, 1.0]]).expand(4, 3), torch.full((4,), 0.01)
-    neighbours = torch.tensor([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
+    beside = FixedSums.means(torch.tensor([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]), 4)
     together = (0.03 * normals)[None]
-    assert coherence_penalty(together, normals, neighbours, spacing).abs().max() < 1e-6
-    sideways = coherence_penalty(together.roll(1, -1), normals, neighbours, spacing)
+    assert coherence_penalty(together, normals, beside, spacing).abs().max() < 1e-6
+    sideways = coherence_penalty(together.roll(1, -1), normals, beside, spacing)
     torch.testing.assert_close(sideways, torch.full((1, 4), 0.1 * (3.25**0.5 - 1)))  # 30 mm in units of 20
     lonely = together.clone()
     lonely[0, 0, 2] += 0.01  # a spacing
-    assert coherence_penalty(lonely, normals, neighbours, spacing)[0, 0].item() == pytest.approx(2**0.5 - 1, rel=1e-4)
+    assert coherence_penalty(lonely, normals, beside, spacing)[0, 0].item() == pytest.approx(2**0.5 - 1, rel=1e-4)
 
 
 def test_scale_penalty_spares_small_round_gaussians():
