@@ -186,6 +186,7 @@ class LossConfig(Section):
 
 class TrainConfig(Section):
     start_from: str | None = Field(None, description="weights file whose values training begins with; none: random ones")
+    learned: tuple[str, ...] = Field((), description="what of the network is trained, by the beginnings of its parameters' names, as `corrections`; none: all of it")
     steps: int = Field(400, description="optimiser steps; 0: the weights of start_from as they are", ge=0)
     seconds: float | None = Field(None, description="training ends after so long, by the clock, where that is before `steps`, its learning rate fallen by then: such a run is not the same twice; none: `steps` alone decide", gt=0)
     batch: int = Field(2, description="samples per process and step")

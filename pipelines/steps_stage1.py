@@ -62,11 +62,15 @@ class Stage1Task(Task):
         encoding = network.encode_several(batch.images[:, :given], cameras, None if own else every)
         true = every[:, 0]
         cloud = network.gaussians(network.canonical(encoding))
-        seen, guess = render_both(network, cloud, encoding, batch.view_params, batch.cameras, self.backend, self.settings.render_size)
-        losses = picture_losses(seen.color, seen.alpha, batch.views, batch.alpha)
-        for name, value in picture_losses(guess.color, guess.alpha, batch.views[:, :1], batch.alpha[:, :1]).items():
-            losses[f"{name}_predicted"] = PREDICTED_POSE_SHARE * value
-        losses |= body_losses(network, encoding.params, true, batch.confidence)
+        drawing = batch.cameras, self.backend, self.settings.render_size
+        if encoding.params.transl.requires_grad:
+            seen, guess = render_both(network, cloud, encoding, batch.view_params, *drawing)
+            of_guess = picture_losses(guess.color, guess.alpha, batch.views[:, :1], batch.alpha[:, :1])
+            losses = {f"{name}_predicted": PREDICTED_POSE_SHARE * value for name, value in of_guess.items()}
+            losses |= body_losses(network, encoding.params, true, batch.confidence)
+        else:  # the body is not learned
+            seen, losses = render_views(network, cloud, batch.view_params, *drawing), {}
+        losses |= picture_losses(seen.color, seen.alpha, batch.views, batch.alpha)
         anchors, offsets = network.anchors, network.offsets(cloud)
         losses["regulariser"] = offset_penalty(offsets).mean() + scale_penalty(cloud.scales, anchors.spacing).mean()
         losses["coherence"] = coherence_penalty(offsets, anchors.frames[..., 2], anchors.beside, anchors.spacing).mean()

@@ -16,7 +16,8 @@ from pathlib import Path
 from samples.builders.corpus import PRESETS, Corpus, CorpusSpec
 
 EXPLAINED = {
-    "people": "people to photograph", "views": "pictures of each", "stances": "in which each is photographed", "talks": "talks",
+    "people": "people to photograph", "views": "pictures of each", "stances": "in which each is photographed",
+    "half_bodies": "one in so many pictures shows the upper half of a body; 0: none", "talks": "talks",
     "speakers": "who give them, in turn", "seconds": "length of a talk, about", "size": "side of all pictures, pixels",
     "seed": "of everything", "held_out": "share of speakers and of people kept for testing",
 }  # fmt: skip

@@ -50,7 +50,7 @@ class CorpusSpec:
     """What a corpus holds; everything in it follows from these."""
 
     people: int
-    views: int  # pictures of each person; of a stance three quarters of the whole body, the rest of its upper half
+    views: int  # pictures of each person
     talks: int
     speakers: int  # who give the talks, in turn
     seconds: float  # of a talk, about
@@ -58,6 +58,7 @@ class CorpusSpec:
     seed: int = 0
     held_out: float = 0.15  # share of speakers and of people
     stances: int = 2  # in which each person is photographed, with as many pictures of each
+    half_bodies: int = 4  # one in so many of a stance's pictures shows the upper half, the others the whole body; 0: none
 
     def __post_init__(self) -> None:
         if self.talks and not 1 <= self.speakers <= self.talks:
@@ -151,9 +152,10 @@ class Corpus:
 
 def _config(folder: Path, spec: CorpusSpec) -> Config:
     each = spec.views_of_a_stance
+    half = each // spec.half_bodies if spec.half_bodies else 0
     return Config.model_validate({
         "workspace": str(folder), "seed": spec.seed, "shards": {"held_out": spec.held_out, "target_mb": 16},
-        "scans": {"views": each - each // 4, "half_body_views": each // 4, "size": spec.size},
+        "scans": {"views": each - half, "half_body_views": half, "size": spec.size},
     })  # fmt: skip
 
 

@@ -68,6 +68,23 @@ def test_stage1_learns_one_batch(corpus):
     assert picture.ndim == 3
 
 
+def test_parts_are_learned_alone_and_bodies_not_drawn_that_are_not_learned(corpus):
+    config, store = corpus
+    torch.manual_seed(0)
+    task = make_task("stage1", config, store)
+    train.learn_parts(task.network, ["corrections", "head.out"])
+    learned = {name for name, p in task.network.named_parameters() if p.requires_grad}
+    assert {name.split(".")[0] for name in learned} == {"corrections", "head"}
+    assert "head.hidden.weight" not in learned
+    losses = task(task.batches(_draw()).at(0).to("cpu"), 0.0)
+    assert {"l1", "regulariser"} <= set(losses)
+    assert not {"smplx", "l1_predicted"} & set(losses)
+    losses["total"].backward()
+    assert {name for name, p in task.network.named_parameters() if p.grad is not None} == learned
+    with pytest.raises(ValueError, match="got heart which no learned parameter has"):
+        train.learn_parts(task.network, ["corrections", "heart"])
+
+
 def test_chamfer_pulls_gaussians_to_the_scan_and_spares_those_without():
     means = torch.rand(2, 50, 3, requires_grad=True)
     points = torch.stack([means[0].detach() + torch.tensor([0.1, 0.0, 0.0]), torch.full((50, 3), torch.nan)])

@@ -31,6 +31,16 @@ def test_people_are_read_as_training_reads_scans(people):
     assert {int(i) // 4 for i in found[0].inputs} == {0, 1}
 
 
+def test_half_bodies_are_as_many_as_asked_for(people, tmp_path):
+    def kinds(corpus):
+        return [view["kind"] for view in json.loads((corpus.person("p00000") / "cameras.json").read_text())["views"]]
+
+    assert kinds(people) == ["full", "full", "full", "half"] * 2
+    whole = Corpus(tmp_path, CorpusSpec(1, 4, 0, 0, 1.0, 48, stances=1, half_bodies=0))
+    whole.draw(1)
+    assert kinds(whole) == ["full"] * 4
+
+
 def test_the_same_specification_gives_the_same_shards_and_nothing_is_made_twice(people, tmp_path):
     again = Corpus(tmp_path, people.spec)
     again.draw(1)
