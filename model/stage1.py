@@ -42,7 +42,8 @@ class Encoding(TensorGroup):
     """All that stage 1 knows of the person in a picture."""
 
     tokens: AvatarTokens  # smplx [B, K, d], triplane [B, 3, C, R, R]
-    params: SmplxParams  # [B] in the camera frame of the picture
+    params: SmplxParams  # [B] in the camera frame of the picture, the first where there are several
+    bodies: SmplxParams  # [B, V] of all pictures, each in its camera's frame
     image_tokens: Tensor  # [B, P, d]
     pixels: Tensor  # [B, N, P'] what the picture shows at each anchor; zero where hidden, but for the guessed colour
     focal_over_size: Tensor  # [B] of the picture's camera
@@ -140,7 +141,8 @@ class Stage1(nn.Module):
             pictures = torch.cat([images.float(), every(cover)], 2)
             here = cameras.at_origin().resized(images.shape[-1], images.shape[-2])
             change = self._corrected(change, learned, _guess(pixels), aligned.map(every), here, pictures)
-        return Encoding(tokens, predicted.map(first), image_tokens, pixels, first(focal_over_size), first(principal), learned, change)
+        view = first(focal_over_size), first(principal)
+        return Encoding(tokens, predicted.map(first), predicted.map(every), image_tokens, pixels, *view, learned, change)
 
     def decode_smplx(
         self,

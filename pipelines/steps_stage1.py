@@ -60,14 +60,14 @@ class Stage1Task(Task):
         begin, most = OWN_ALIGNMENT
         own = bool(torch.rand(()) < most * min(1.0, max(0.0, (progress - begin) / (1 - begin))))
         encoding = network.encode_several(batch.images[:, :given], cameras, None if own else every)
-        true = every[:, 0]
         cloud = network.gaussians(network.canonical(encoding))
         drawing = batch.cameras, self.backend, self.settings.render_size
         if encoding.params.transl.requires_grad:
             seen, guess = render_both(network, cloud, encoding, batch.view_params, *drawing)
             of_guess = picture_losses(guess.color, guess.alpha, batch.views[:, :1], batch.alpha[:, :1])
             losses = {f"{name}_predicted": PREDICTED_POSE_SHARE * value for name, value in of_guess.items()}
-            losses |= body_losses(network, encoding.params, true, batch.confidence)
+            flat = lambda bodies: bodies.map(lambda x: x.flatten(0, 1))  # noqa: E731
+            losses |= body_losses(network, flat(encoding.bodies), flat(every), batch.confidence.repeat_interleave(given))
         else:  # the body is not learned
             seen, losses = render_views(network, cloud, batch.view_params, *drawing), {}
         losses |= picture_losses(seen.color, seen.alpha, batch.views, batch.alpha)

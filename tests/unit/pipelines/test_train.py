@@ -16,14 +16,13 @@ import yaml
 
 from configs.places import from_project
 from configs.schema import LossConfig, load_config
-from pipelines import train
+from pipelines import steps_stage1, train
 from pipelines.ahead import ahead
 from pipelines.body import body_hash
 from pipelines.checkpoints import begin_with, load_stage1, load_stage2, read_about, run_id, save_weights, weights_file
 from pipelines.export import export_half
 from pipelines.launch import run_training
 from pipelines.processes import ProcessFailed
-from pipelines.steps_stage1 import surface_loss
 from pipelines.tasks import make_task
 from pipelines.training_log import TrainingLog, learning_rate
 
@@ -68,6 +67,31 @@ def test_stage1_learns_one_batch(corpus):
     assert picture.ndim == 3
 
 
+def test_bodies_of_all_pictures_that_are_given_are_learned(corpus, monkeypatch):
+    monkeypatch.setattr(steps_stage1, "SEVERAL_SHARE", 1.0)
+    config, store = corpus
+    torch.manual_seed(0)
+    task = make_task("stage1", config, store)
+    batch = task.batches(_draw()).at(0).to("cpu")
+    assert batch.images.shape[1] == 2
+    true = steps_stage1.in_camera(task.network, batch.view_params[:, :2], batch.input_cameras.w2c)
+    optimizer = torch.optim.Adam(task.parameters(), 3e-3)
+
+    def errors():  # metres of joints, of each picture
+        with torch.no_grad():
+            found = task.network.encode_several(batch.images, batch.input_cameras, corrected=False).bodies
+            guess, target = (steps_stage1.joints_of(task.network, p) for p in (found, true))
+        return (guess - guess[:, :, :1] - target + target[:, :, :1]).norm(dim=-1).mean((0, 2))
+
+    before = errors()
+    for _ in range(12):
+        torch.manual_seed(0)
+        optimizer.zero_grad()
+        task(batch, 0.0)["total"].backward()
+        optimizer.step()
+    assert (errors() < 0.8 * before).all()
+
+
 def test_parts_are_learned_alone_and_bodies_not_drawn_that_are_not_learned(corpus):
     config, store = corpus
     torch.manual_seed(0)
@@ -88,12 +112,12 @@ def test_parts_are_learned_alone_and_bodies_not_drawn_that_are_not_learned(corpu
 def test_chamfer_pulls_gaussians_to_the_scan_and_spares_those_without():
     means = torch.rand(2, 50, 3, requires_grad=True)
     points = torch.stack([means[0].detach() + torch.tensor([0.1, 0.0, 0.0]), torch.full((50, 3), torch.nan)])
-    loss = surface_loss(means, points)
+    loss = steps_stage1.surface_loss(means, points)
     loss.backward()
     assert 0 < loss.item() < 0.02
     assert means.grad[0].abs().sum() > 0
     assert not means.grad[1].any()
-    assert surface_loss(means, points[1:].expand(2, -1, -1)).item() == 0
+    assert steps_stage1.surface_loss(means, points[1:].expand(2, -1, -1)).item() == 0
 
 
 @pytest.mark.parametrize("step", [0, 2], ids=["motion alone", "with pixels"])
