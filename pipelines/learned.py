@@ -53,7 +53,7 @@ def _baseline_runs(store: Store) -> list[dict[str, str]]:
 def _trained(path: Path) -> list[dict[str, Any]]:
     """The metadata of the weights after those of what they began with, as far as it is there; copies (0 steps) left out.
 
-    `earlier`: they began with weights that they have replaced.
+    `earlier`: they began with weights that they have replaced or that are no longer there.
     """
     if not path.is_file():
         return []
@@ -62,7 +62,7 @@ def _trained(path: Path) -> list[dict[str, Any]]:
         return []
     start = about["config"].get(f"{about['stage']}_training", {}).get("start_from")
     began = from_project(start) if start else path
-    about["earlier"] = bool(start) and began.is_file() and began.samefile(path)
+    about["earlier"] = bool(start) and (not began.is_file() or began.samefile(path))  # of which nothing more can be told
     before = _trained(began) if began.is_file() and not began.samefile(path) else []
     return before + ([about] if about["step"] else [])
 

@@ -33,3 +33,5 @@ def test_weights_that_replaced_what_they_began_with_say_so(tmp_path):
     store = Store(Config(workspace=str(tmp_path / "workspace")))
     stage2(weights_file(store, "stage2"), 300, str(weights_file(store, "stage2")))
     assert learned(store)[SIDE]["data"] == "after earlier weights, motions a1"
+    stage2(weights_file(store, "stage2"), 300, str(tmp_path / "gone.safetensors"))
+    assert learned(store)[SIDE]["data"] == "after earlier weights, motions a1"
