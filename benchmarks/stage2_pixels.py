@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.report import Figure, arguments, device_name, publish
 from benchmarks.stage2_pictured import clip_of, draw_all, drawn_batch
@@ -33,6 +33,7 @@ from pipelines.people import PersonFrames
 from pipelines.progress import progress
 from pipelines.steps_stage1 import joints_of
 from pipelines.steps_stage2 import Stage2Batch, Stage2Task
+from pipelines.tasks import learn_parts
 
 LEARNED, HELD_OUT = 950_000, 960_000  # first speakers
 LOOKS = 6  # windows of a held-out talk that are looked at
@@ -124,15 +125,8 @@ def arm(config: Config, weights: Path | None, stage1: Path, name: str, learned: 
         task = Stage2Task(config, copy.deepcopy(trained.stage1), clips, [], {})
         task.network.load_state_dict(trained.state_dict())
     if name == "appearance":
-        _only(task.network, APPEARANCE)
+        learn_parts(task.network, APPEARANCE)
     return task.to(device)
-
-
-def _only(network: nn.Module, parts: tuple[str, ...]) -> None:
-    """Let nothing else of the network be learned."""
-    for name, parameter in network.named_parameters():
-        if name.split(".")[0] not in parts:
-            parameter.requires_grad_(False)
 
 
 def affordable(task: Stage2Task, people: list[PersonFrames], batch: int, seconds: float) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class FixedSums(KeptDtype):
     def __init__(self, sums: Tensor, points: Tensor, weights: Tensor | float, shape: tuple[int, int]):
         """Entry i adds `weights[i]` times the value of point `points[i]` to sum `sums[i]`; `shape`: R, N."""
         super().__init__()
+        _hear_warnings()
         self.shape = shape
         values = torch.as_tensor(weights, dtype=torch.float32).expand(len(sums)).cpu().numpy()
         matrix = csr_matrix((values, (sums.cpu().numpy(), points.cpu().numpy())), shape)
@@ -62,11 +64,17 @@ class FixedSums(KeptDtype):
         batch, count, channels = values.shape
         kind = values.dtype if values.is_cuda or values.dtype == torch.float64 else torch.float32  # what processors' libraries know
         shape = self.shape[::-1] if back else self.shape
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sparse ")  # that they are new, and that their indices are taken as they are
-            matrix = torch.sparse_csr_tensor(starts, places, weights.to(kind), shape, check_invariants=False)
+        matrix = torch.sparse_csr_tensor(starts, places, weights.to(kind), shape, check_invariants=False)
         flat = values.to(kind).transpose(0, 1).reshape(count, batch * channels)
         return (matrix @ flat).view(-1, batch, channels).transpose(0, 1).to(values.dtype)
+
+
+@cache
+def _hear_warnings() -> None:
+    """PyTorch says once that sparse matrices are new and that indices are taken as they are: here, where nobody needs to hear it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse ")
+        torch.sparse_csr_tensor([0, 1], [0], [1.0], (1, 1), check_invariants=False)
 
 
 class _Product(torch.autograd.Function):

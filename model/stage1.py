@@ -43,7 +43,7 @@ class Encoding(TensorGroup):
 
     tokens: AvatarTokens  # smplx [B, K, d], triplane [B, 3, C, R, R]
     params: SmplxParams  # [B] in the camera frame of the picture, the first where there are several
-    bodies: SmplxParams  # [B, V] of all pictures, each in its camera's frame
+    bodies: SmplxParams  # [B, V] as read off all pictures, each in its camera's frame
     image_tokens: Tensor  # [B, P, d]
     pixels: Tensor  # [B, N, P'] what the picture shows at each anchor; zero where hidden, but for the guessed colour
     focal_over_size: Tensor  # [B] of the picture's camera

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.fixed_sums import FixedSums
 from model.geometry import rotate
 
 CELLS = 64  # cells per side of the depth buffer
@@ -114,11 +115,6 @@ def _widened(mask: Tensor, side: int) -> Tensor:  # [B, 1, S, S]
     return F.max_pool2d(rows, (1, side), 1, (0, side // 2))
 
 
-def cell_sums(rows: Tensor, cell: Tensor, side: int) -> Tensor:  # [B, N, C], [N] → [B, side², C]
-    """Sums over the cells of a level of `FILL_CELLS`."""
-    return rows.new_zeros(len(rows), side * side, rows.shape[-1]).index_add(1, cell, rows)
-
-
 class ColorFill(nn.Module):
     """Colours of hidden points from seen ones: the mean over ever larger cells of the template's (|x|, y), and beyond
     the largest, the nearest cells that are seen.
@@ -137,6 +133,8 @@ class ColorFill(nn.Module):
         index = [(flat * side).long().clamp(max=side - 1) for side in FILL_CELLS]
         cells = torch.stack([i[:, 1] * side + i[:, 0] for i, side in zip(index, FILL_CELLS, strict=True)])
         self.register_buffer("cells", cells, persistent=False)
+        every = torch.arange(len(points), device=points.device)
+        self.sums = nn.ModuleList(FixedSums(c, every, 1.0, (side**2, len(points))) for c, side in zip(cells, FILL_CELLS, strict=True))
         coarsest = FILL_CELLS[-1]
         centres = torch.cartesian_prod(*[torch.arange(coarsest, device=points.device).float()] * 2)
         reach = (1 + torch.cdist(centres, centres).square()) ** -6
@@ -145,13 +143,12 @@ class ColorFill(nn.Module):
     def forward(self, colors: Tensor, seen: Tensor) -> Tensor:
         """Colours [B, N, 3] read where points fall and how well they are seen [B, N] → plausible colours [B, N, 3]."""
         rows = torch.cat([colors * seen[..., None], seen[..., None]], -1)  # [B, N, 4]
-        levels = list(zip(self.cells, FILL_CELLS, strict=True))
-        totals = [cell_sums(rows, cell, side) for cell, side in levels]
+        totals = [sums(rows) for sums in self.sums]
         far = self.reach.to(rows.dtype) @ totals[-1]
         unseen = far[..., 3:].sum(1, keepdim=True) < 1e-6  # nobody in the picture: grey
         mean = torch.where(unseen, 0.5, far[..., :3] / far[..., 3:].clamp(min=1e-20))
         guess = mean[:, self.cells[-1]]
-        for (cell, _), total in zip(reversed(levels), reversed(totals), strict=True):
+        for cell, total in zip(reversed(list(self.cells)), reversed(totals), strict=True):
             near = total[:, cell]
             guess = torch.lerp(guess, near[..., :3] / near[..., 3:].clamp(min=1e-4), near[..., 3:].clamp(max=1))
         return torch.lerp(guess, colors, seen[..., None])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,16 @@ def weighted(losses: dict[str, Tensor], weights: LossConfig) -> dict[str, Tensor
     """Add `total`: each loss times the weight of its name (`name_detail` takes that of `name`)."""
     total = torch.stack([getattr(weights, name.split("_")[0]) * value for name, value in losses.items()]).sum()
     return {"total": total, **losses}
+
+
+def learn_parts(network: nn.Module, parts: Sequence[str]) -> None:
+    """Leave of what a network learns only the parameters whose names begin so; no parts: all. ValueError for a part it has not."""
+    names = [name for name, p in network.named_parameters() if p.requires_grad]
+    if unknown := [part for part in parts if not any(name.startswith(part) for name in names)]:
+        raise ValueError(f"learned: expected beginnings of names as {names[0]!r}, got {', '.join(unknown)} which no learned parameter has")
+    for name, parameter in network.named_parameters():
+        if parts and not name.startswith(tuple(parts)):
+            parameter.requires_grad_(False)
 
 
 def picture_rows(rows: list[list[Tensor]]) -> np.ndarray:

@@ -17,13 +17,13 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from configs.places import from_project
 from configs.schema import Config, TrainConfig, load_config
@@ -44,7 +44,7 @@ from pipelines.optimizer import make_optimizer
 from pipelines.pipes import open_progress
 from pipelines.provenance import commit
 from pipelines.store import Store
-from pipelines.tasks import Task, make_task
+from pipelines.tasks import Task, learn_parts, make_task
 from pipelines.training_log import TrainingLog, learning_rate
 from pipelines.watchdog import watch
 from pipelines.weight_average import WeightAverage
@@ -139,16 +139,6 @@ def train(config: Config, store: Store, stage: Stage, say: Callable[[str], None]
         log.close(about(done, elapsed()))
     dist.barrier()
     dist.destroy_process_group()
-
-
-def learn_parts(network: nn.Module, parts: Sequence[str]) -> None:
-    """Leave of what a network learns only the parameters whose names begin so; no parts: all. ValueError for a part it has not."""
-    names = [name for name, p in network.named_parameters() if p.requires_grad]
-    if unknown := [part for part in parts if not any(name.startswith(part) for name in names)]:
-        raise ValueError(f"learned: expected beginnings of names as {names[0]!r}, got {', '.join(unknown)} which no learned parameter has")
-    for name, parameter in network.named_parameters():
-        if parts and not name.startswith(tuple(parts)):
-            parameter.requires_grad_(False)
 
 
 def steps_within(settings: TrainConfig, step: int, spent: float, device: torch.device, world: int) -> int:

@@ -23,7 +23,7 @@ from pipelines.checkpoints import begin_with, load_stage1, load_stage2, read_abo
 from pipelines.export import export_half
 from pipelines.launch import run_training
 from pipelines.processes import ProcessFailed
-from pipelines.tasks import make_task
+from pipelines.tasks import learn_parts, make_task
 from pipelines.training_log import TrainingLog, learning_rate
 
 
@@ -96,7 +96,7 @@ def test_parts_are_learned_alone_and_bodies_not_drawn_that_are_not_learned(corpu
     config, store = corpus
     torch.manual_seed(0)
     task = make_task("stage1", config, store)
-    train.learn_parts(task.network, ["corrections", "head.out"])
+    learn_parts(task.network, ["corrections", "head.out"])
     learned = {name for name, p in task.network.named_parameters() if p.requires_grad}
     assert {name.split(".")[0] for name in learned} == {"corrections", "head"}
     assert "head.hidden.weight" not in learned
@@ -106,7 +106,7 @@ def test_parts_are_learned_alone_and_bodies_not_drawn_that_are_not_learned(corpu
     losses["total"].backward()
     assert {name for name, p in task.network.named_parameters() if p.grad is not None} == learned
     with pytest.raises(ValueError, match="got heart which no learned parameter has"):
-        train.learn_parts(task.network, ["corrections", "heart"])
+        learn_parts(task.network, ["corrections", "heart"])
 
 
 def test_chamfer_pulls_gaussians_to_the_scan_and_spares_those_without():
