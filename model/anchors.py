@@ -19,6 +19,7 @@ from torch import Tensor
 from model.body import HANDS, JOINT_NAMES, Body, SurfacePoints
 from model.fixed_sums import FixedSums, KeptDtype
 from model.geometry import ancestors, blend_rotations, full_precision, quaternion_from_rotation, quaternion_multiply
+from model.hanging import Hanging
 from model.surface_sampling import sample_surface
 from model.types import GaussianCloud, SmplxParams
 
@@ -75,6 +76,7 @@ class Anchors(KeptDtype):
         for name, value in buffers.items():
             self.register_buffer(name, value.to(body.template.device), persistent=False)
         self.beside = FixedSums.means(self.neighbours, count)
+        self.hanging = Hanging(body, self.points)
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -93,7 +95,8 @@ class Anchors(KeptDtype):
             shaped = shaped + offsets
         means, _ = self.body.skin(shaped, self.points.weights, transforms)
         turns: Any = (self.points.weights, self.parents, self.ancestor_table)
-        return means, blend_rotations(transforms[..., :3], *turns)
+        turned = blend_rotations(transforms[..., :3], *turns)
+        return (means, turned) if offsets is None else self.hanging(means, turned, shaped, offsets, transforms)
 
     def posed_cloud(
         self,

@@ -27,7 +27,7 @@ from model.types import AvatarTokens, Camera, GaussianCloud, SmplxParams, Tensor
 from model.visibility import OUTLINE, ColorFill, blank_background, coverage, edge_distances, sight
 
 FEATURES = 64  # learned features of an anchor, before its four picture values
-EDGES = 2  # features of an anchor that say how far the outline is, outward and inward
+EDGES = 3  # features of an anchor that say how far the outline is, outward, inward and far outward
 PICTURE = 4  # anchor features after the learned: RGB (the picture's where the anchor is seen, else a guess), and how well it is seen
 OUTPUTS = 14  # of the head, which `GaussianHead.decode` takes; the last three are colours
 ANCHOR_CODE = 12  # learned channels that tell anchors apart

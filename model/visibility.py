@@ -22,6 +22,7 @@ WHITE = 0.985  # darkest channel of a pixel of the background
 FILL_CELLS = (96, 48, 24, 12)  # cells per side, fine to coarse
 OUTLINE = (0.0, 0.01, 0.03, 0.07, 0.15)  # metres outward at which the background is looked for: clothes and hair end there
 EDGE_STEP, EDGE_STEPS = 0.004, (8, 20)  # metres between the points at which the outline is sought, their number inward and outward
+FAR_STEP, FAR_STEPS = 0.01, 18  # the same further outward, where skirts end
 EDGE_UNIT = 0.02  # metres that a distance to the outline is counted in
 
 
@@ -96,17 +97,20 @@ def coverage(image: Tensor, blank: Tensor) -> Tensor:
 
 def edge_distances(cover: Tensor, places: Tensor, outward: Tensor) -> Tensor:
     """How far the outline is from points at `places` [B, N, 2] of pictures whose coverage is [B, 1, S, S]: outward to the
-    first background, inward to the first of the person, in `EDGE_UNIT`s, [B, N, 2]; `outward`: the way of `EDGE_STEP`.
+    first background, inward to the first of the person, and outward beyond the steps of the first, in `EDGE_UNIT`s,
+    [B, N, 3]; `outward`: the way of `EDGE_STEP`.
 
     The sum of what is covered without a break measures parts of a pixel too.
     """
-    inward, count = EDGE_STEPS[0], sum(EDGE_STEPS)
-    steps = torch.arange(count, device=places.device) - inward + 0.5
-    grid = places[:, None] + steps[:, None, None] * outward[:, None]
-    covered = F.grid_sample(cover, grid, padding_mode="border", align_corners=False)[:, 0]  # [B, count, N]
-    out = covered[:, inward:].cumprod(1).sum(1)
+    inward, near = EDGE_STEPS
+    steps = torch.arange(inward + near, device=places.device) - inward + 0.5
+    far = near + (torch.arange(FAR_STEPS, device=places.device) + 0.5) * (FAR_STEP / EDGE_STEP)
+    grid = places[:, None] + torch.cat([steps, far])[:, None, None] * outward[:, None]
+    covered = F.grid_sample(cover, grid, padding_mode="border", align_corners=False)[:, 0]  # [B, inward + near + far, N]
+    unbroken = covered[:, inward:].cumprod(1)
     back = (1 - covered[:, :inward].flip(1)).cumprod(1).sum(1)
-    return torch.stack([out, back], -1) * (EDGE_STEP / EDGE_UNIT)
+    distances = [EDGE_STEP * unbroken[:, :near].sum(1), EDGE_STEP * back, FAR_STEP * unbroken[:, near:].sum(1)]
+    return torch.stack(distances, -1) / EDGE_UNIT
 
 
 def _widened(mask: Tensor, side: int) -> Tensor:  # [B, 1, S, S]

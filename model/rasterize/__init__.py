@@ -2,8 +2,9 @@
 
 `reference` is plain torch (any device, any float type, slow), `numba_cpu` the fast one on a CPU, `gsplat_cuda` the
 fast one on CUDA, `inria` diff_gaussian_rasterization, chosen by name only. All follow gsplat: pixel centres at +0.5,
-0.3 px² added to the projected covariance, alpha capped at .999 and dropped under 1/255, a pixel closed before its
-transmittance reaches 1e-4, near plane .01 m, quaternions wxyz and normalised here. `inria` differs as its file says.
+0.3 px² added to the projected covariance (.1 where antialiased), alpha capped at .999 and dropped under 1/255, a pixel
+closed before its transmittance reaches 1e-4, near plane .01 m, quaternions wxyz and normalised here. `inria` differs as
+its file says.
 
 Axes: B scenes, C cameras of each, N Gaussians, D colour channels, H W pixels.
 """
@@ -55,7 +56,7 @@ def rasterize(
     """Render every scene from each of its cameras.
 
     Gradients reach means, rotations, scales, opacities, colours and background (cameras: `torch` and `gsplat` only).
-    `antialiased` scales opacities by the area that the 0.3 px² filter added (Mip-Splatting). Half-precision clouds are
+    `antialiased` adds a pixel's .1 px² and scales opacities by the area that this added (Mip-Splatting). Half-precision clouds are
     rendered in float32. Errors: ValueError on shapes, sizes or devices that differ, or a backend the device cannot run;
     ModuleNotFoundError if its package is missing; FloatingPointError on a non-finite Gaussian (`torch`, `numba`).
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from model.rasterize.reference import BLUR, NEAR
+from model.rasterize.reference import BLUR, NEAR, PIXEL
 from model.types import GaussianCloud
 
 
@@ -32,7 +32,7 @@ def render(
         width,
         height,
         near_plane=NEAR,
-        eps2d=BLUR,
+        eps2d=PIXEL if antialiased else BLUR,
         backgrounds=None if background is None else background.contiguous(),
         packed=False,  # packed costs a synchronisation and has no batches of scenes
         render_mode="RGB+D" if depth else "RGB",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from model.rasterize.reference import ALPHA_MIN, BLUR, COMPENSATION_MIN, EXTENT_MAX, MARGIN, NEAR
+from model.rasterize.reference import ALPHA_MIN, BLUR, COMPENSATION_MIN, EXTENT_MAX, MARGIN, NEAR, PIXEL
 
 TILE = 16  # px; a row of a tile is one AVX-512 register of float32
 RADIX_BITS = 11
@@ -67,7 +67,8 @@ def project(
             p = _times(_image_row(pose, 0, u, fx * inverse), m)
             q = _times(_image_row(pose, 1, v, fy * inverse), m)
             sharp_xx, xy, sharp_yy = _dot(p, p), _dot(p, q), _dot(q, q)
-            xx, yy = sharp_xx + real(BLUR), sharp_yy + real(BLUR)
+            blur = real(PIXEL if antialiased else BLUR)
+            xx, yy = sharp_xx + blur, sharp_yy + blur
             area = xx * yy - xy * xy
             opacity = opacities[b, n]
             if antialiased:
@@ -134,7 +135,7 @@ def project_backward(
             g_xy = -two * (h00 * cxy + h01 * cyy)
             if antialiased:
                 sharp_xx, xy, sharp_yy = _dot(p, p), _dot(p, q), _dot(q, q)
-                xx, yy = sharp_xx + real(BLUR), sharp_yy + real(BLUR)
+                xx, yy = sharp_xx + real(PIXEL), sharp_yy + real(PIXEL)
                 area = xx * yy - xy * xy
                 ratio = (sharp_xx * sharp_yy - xy * xy) / area
                 compensation = math.sqrt(max(ratio, real(COMPENSATION_MIN)))

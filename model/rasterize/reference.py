@@ -16,7 +16,8 @@ from model.types import GaussianCloud
 
 # the numba kernels compile these in and are cached by their own files' times: after a change here, save those anew
 NEAR = 0.01  # metres
-BLUR = 0.3  # px², added to both variances
+BLUR = 0.3  # px², added to both variances (Kerbl et al. 2023)
+PIXEL = 0.1  # the same where antialiased: about a pixel's square (Yu et al., Mip-Splatting, 2024), so that outlines stay sharp
 ALPHA_MIN = 1 / 255
 ALPHA_MAX = 0.999
 TRANSMITTANCE_MIN = 1e-4
@@ -84,7 +85,7 @@ def project(
     )
     half = jacobian @ w2c[:3, :3] @ (_rotation(cloud.rotations) * cloud.scales[:, None, :])  # [N, 2, 3]
     sharp = half @ half.mT
-    covariance = sharp + BLUR * torch.eye(2, dtype=sharp.dtype, device=sharp.device)
+    covariance = sharp + (PIXEL if antialiased else BLUR) * torch.eye(2, dtype=sharp.dtype, device=sharp.device)
     xx, xy, yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
     area = xx * yy - xy * xy
     opacity = cloud.opacities

@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.sapiens_stand_in import TINY, write_stand_in
 from benchmarks.stage1_speed import counted
+from model.fixed_sums import FixedSums
 from model.image_encoders import SapiensEncoder
 
 
@@ -16,6 +17,11 @@ def test_counts_products_forward_and_backward() -> None:
     forward = 2 * 5 * 7 * 3 / 1e12
     assert counted(lambda: x @ w) == forward
     assert counted(lambda: (x @ w).sum().backward()) == 2 * forward  # x asks for no gradient
+
+
+def test_sums_over_fixed_points_are_no_matrix_products() -> None:
+    sums, values = FixedSums(torch.tensor([0, 0, 1]), torch.arange(3), 1.0, (2, 3)), torch.randn(4, 3, 5, requires_grad=True)
+    assert counted(lambda: sums(values).sum().backward()) == 0
 
 
 def test_counts_attention_once_for_each_of_its_two_products() -> None:

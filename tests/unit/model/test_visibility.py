@@ -1,6 +1,6 @@
 import torch
 
-from model.visibility import EDGE_STEP, EDGE_STEPS, EDGE_UNIT, blank_background, coverage, edge_distances
+from model.visibility import EDGE_STEP, EDGE_STEPS, EDGE_UNIT, FAR_STEP, FAR_STEPS, blank_background, coverage, edge_distances
 
 SIDE, RADIUS = 96, 30.3  # pixels
 
@@ -40,3 +40,15 @@ def test_where_no_outline_is_near_the_distances_are_the_longest_looked_for():
     inside = edge_distances(torch.ones(1, 1, 8, 8), torch.zeros(1, 3, 2), torch.full((1, 3, 2), 0.01))
     torch.testing.assert_close(inside[..., 0], torch.full((1, 3), EDGE_STEPS[1] * EDGE_STEP / EDGE_UNIT))
     assert inside[..., 1].abs().max() == 0
+    torch.testing.assert_close(inside[..., 2], torch.full((1, 3), FAR_STEPS * FAR_STEP / EDGE_UNIT))
+
+
+def test_an_outline_too_far_for_the_first_steps_is_found_by_the_longer_ones():
+    """From within a disc, half a pixel a step: the outline is 25 to 40 steps away, the first 20 end before it."""
+    _, image = disc()
+    cover, way = coverage(image, blank_background(image)), torch.tensor([1.0, 0.0])
+    for away in (12.5, 16.0, 20.0):  # pixels
+        place, outward = 2 / SIDE * (RADIUS - away) * way, 2 / SIDE * 0.5 * way
+        out, _, far = (edge_distances(cover, place[None, None], outward[None, None])[0, 0] * (EDGE_UNIT / EDGE_STEP) * 0.5).tolist()
+        assert abs(out - EDGE_STEPS[1] * 0.5) < 1e-3
+        assert abs(out + far - away) < 0.7
