@@ -1,8 +1,8 @@
 """diff_gaussian_rasterization, for comparison with work built on it (non-commercial licence, chosen by name only).
 
 It renders one camera and three channels at a time and gives neither alpha nor depth, so both are rendered as further
-channels. It differs from the others: near plane .2 m, alpha capped at .99, splats cut at 3σ,
-0.3 px² added where antialiased too, no camera gradient.
+channels. It differs from the others: near plane .2 m, alpha capped at .99, splats cut at 3σ, 0.3 px² added where
+antialiased too, no camera gradient.
 """
 
 from __future__ import annotations
