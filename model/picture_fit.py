@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import roma
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model.losses import l1_map, mask_l1, ssim_map
@@ -18,7 +19,7 @@ from model.smplx_tokens import BODY_TOKENS
 from model.stage1 import Encoding, Stage1
 from model.types import Camera, GaussianCloud, SmplxParams
 
-STEPS = 30  # of Adam, which takes its largest step at the fourth and ends at a tenth of it
+COARSE, FINE = 16, 4  # steps of Adam at half the picture's side and at its own: the largest step is the fourth, the last a tenth of it
 BETAS = (0.9, 0.95)
 TURN_RATE, SHAPE_RATE, PLACE_RATE = 0.015, 0.03, 0.008  # radians, betas, metres
 SSIM, MASK = 0.2, 0.5  # weights beside L1
@@ -47,12 +48,13 @@ def moved_into_picture(network: Stage1, encoding: Encoding, picture: Tensor, cam
     cloud = network.gaussians(network.canonical(encoding))
     body = BodyChange(encoding.params)
     optimizer = torch.optim.Adam([{"params": [tensor], "rate": rate} for rate, tensor in body.groups()], betas=BETAS)
-    for step in range(STEPS):
+    steps = [_halved(picture, camera)] * COARSE + [(picture, camera)] * FINE
+    for step, shown in enumerate(steps):
         for group in optimizer.param_groups:
-            group["lr"] = group["rate"] * min(1.0, (step + 1) / 4) * (1 - 0.9 * step / STEPS)
+            group["lr"] = group["rate"] * min(1.0, (step + 1) / 4) * (1 - 0.9 * step / len(steps))
         optimizer.zero_grad()
         with torch.enable_grad():
-            (_unlike(network, cloud, body(), picture, camera) + body.unlikely()).sum().backward()
+            (_unlike(network, cloud, body(), *shown) + body.unlikely()).sum().backward()
         optimizer.step()
     return body().detach()
 
@@ -81,6 +83,12 @@ class BodyChange:
     def groups(self) -> list[tuple[float, Tensor]]:
         """Step sizes of what is learned."""
         return [(TURN_RATE, self.turns), (SHAPE_RATE, self.betas), (PLACE_RATE, self.place)]
+
+
+def _halved(picture: Tensor, camera: Camera) -> tuple[Tensor, Camera]:
+    height, width = (side // 2 for side in picture.shape[1:3])
+    small = F.interpolate(picture.movedim(-1, 1), (height, width), mode="area").movedim(1, -1)
+    return small.contiguous(), camera.resized(width, height)
 
 
 def _unlike(network: Stage1, cloud: GaussianCloud, params: SmplxParams, picture: Tensor, camera: Camera) -> Tensor:
