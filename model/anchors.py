@@ -6,8 +6,6 @@ frame and run. Axes: N anchors, J joints, B batch.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import roma
 import torch
@@ -18,7 +16,7 @@ from torch import Tensor
 
 from model.body import HANDS, JOINT_NAMES, Body, SurfacePoints
 from model.fixed_sums import FixedSums, KeptDtype
-from model.geometry import ancestors, blend_rotations, full_precision, quaternion_from_rotation, quaternion_multiply
+from model.geometry import aligned_quaternions, ancestors, full_precision, quaternion_from_rotation, quaternion_multiply
 from model.hanging import Hanging
 from model.surface_sampling import sample_surface
 from model.types import GaussianCloud, SmplxParams
@@ -46,6 +44,8 @@ class Anchors(KeptDtype):
     neighbours: Tensor  # [N, NEIGHBOURS] the anchors nearest to each on the template
     home: Tensor  # [N, 3] where Gaussians start, template space
     coordinates: Tensor  # [N, 3] place in the triplane, -1..1
+    parents: Tensor  # [J] of the joints, the root's its own
+    ancestor_table: Tensor  # [J, J]
 
     def __init__(self, body: Body, count: int, radius: float):
         super().__init__()
@@ -91,12 +91,14 @@ class Anchors(KeptDtype):
         coefficients = params.shape_coefficients
         _, transforms = self.body.kinematics(rotations, coefficients, params.transl)
         shaped = self.body.shaped(self.points, rotations, coefficients)
+        quaternions = aligned_quaternions(transforms[..., :3], self.parents, self.ancestor_table)
+        of_joints = torch.cat([transforms.mT.flatten(2), quaternions], -1)  # [B, J, 16] columns of the matrix, place, turn
+        moves = self.points.weights @ of_joints
         if offsets is not None:
-            shaped = shaped + offsets
-        means, _ = self.body.skin(shaped, self.points.weights, transforms)
-        turns: Any = (self.points.weights, self.parents, self.ancestor_table)
-        turned = blend_rotations(transforms[..., :3], *turns)
-        return (means, turned) if offsets is None else self.hanging(means, turned, shaped, offsets, transforms)
+            shaped, moves = shaped + offsets, self.hanging(moves, of_joints, offsets)
+        first, second, third, place, turn = moves.split((3, 3, 3, 3, 4), -1)
+        x, y, z = shaped.split(1, -1)
+        return place + first * x + second * y + third * z, F.normalize(turn, dim=-1)
 
     def posed_cloud(
         self,

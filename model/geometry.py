@@ -109,23 +109,21 @@ def ancestors(parents: list[int]) -> Tensor:
     return table
 
 
-def blend_rotations(
+def aligned_quaternions(
     rotations: Tensor,  # [B, J, 3, 3] of the joints, in one common space
-    weights: Tensor,  # [N, J] rows sum to 1
     parents: Tensor,  # [J] the root's entry is itself
     ancestor_table: Tensor,  # [J, J] from `ancestors`
-) -> Tensor:  # [B, N, 4] wxyz, unit
-    """Rotation part of linear blend skinning: the weighted mean of the joints' quaternions.
+) -> Tensor:  # [B, J, 4] wxyz, unit
+    """Quaternions of which normalised weighted means are the rotation part of linear blend skinning.
 
-    It agrees with the polar factor of the blended matrix to second order in the angle between the joints, and has no
-    decomposition whose gradient breaks where singular values meet. Signs follow the joint tree (a quaternion and its
+    Such a mean agrees with the polar factor of the blended matrix to second order in the angle between the joints, and has
+    no decomposition whose gradient breaks where singular values meet. Signs follow the joint tree (a quaternion and its
     negative are one rotation): each joint is turned to its parent's half of the sphere.
     """
     joints = quaternion_from_rotation(rotations)
     opposed = ((joints * joints[:, parents]).sum(-1) < 0).float()  # [B, J]
     flips = opposed @ ancestor_table.T
-    aligned = joints * (1 - 2 * flips.remainder(2))[..., None]
-    return F.normalize(torch.einsum("nj,bjk->bnk", weights, aligned), dim=-1)
+    return joints * (1 - 2 * flips.remainder(2))[..., None]
 
 
 def soft_bound(vector: Tensor, limit: float) -> Tensor:

@@ -8,12 +8,10 @@ Axes: B batch, N points, J joints.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.body import JOINT_NAMES, Body, SurfacePoints
 from model.fixed_sums import KeptDtype
-from model.geometry import apply_matrices, quaternion_from_rotation
 
 OFF = (0.04, 0.09)  # metres off the leg from which, and by which, a point hangs: trousers stay below, skirts soon pass it
 CARRIERS = ("pelvis", "left_hip", "right_hip")
@@ -42,20 +40,13 @@ class Hanging(KeptDtype):
 
     def forward(
         self,
-        means: Tensor,  # [B, N, 3] as the skin's weights move the points
-        turns: Tensor,  # [B, N, 4] unit wxyz, and turn them
-        shaped: Tensor,  # [B, N, 3] the points before they were moved
+        moves: Tensor,  # [B, N, K] how the skin moves the points
+        of_joints: Tensor,  # [B, J, K] how each joint moves what is its own
         offsets: Tensor,  # [B, N, 3] of the points from the template's surface
-        transforms: Tensor,  # [B, J, 3, 4] of the joints
-    ) -> tuple[Tensor, Tensor]:
-        """The places [B, N, 3] and turns [B, N, 4] after what hangs has been moved as it hangs."""
-        share = (self.legs * _ramp(torch.linalg.vector_norm(offsets, dim=-1), *OFF))[..., None]
-        weights, carriers = self.weights(self.rest + offsets), transforms[:, self.carriers]
-        blend = (weights @ carriers.flatten(2)).unflatten(2, (3, 4))
-        hung = apply_matrices(blend[..., :3], shaped) + blend[..., 3]
-        quaternions = quaternion_from_rotation(carriers[..., :3])
-        turned = F.normalize(weights @ _towards(quaternions, quaternions[:, :1]), dim=-1)
-        return torch.lerp(means, hung, share), F.normalize(torch.lerp(turns, _towards(turned, turns), share), dim=-1)
+    ) -> Tensor:  # [B, N, K]
+        """How the points move after what hangs has been told to; `moves` are weighted means of `of_joints`."""
+        share = self.legs * _ramp(torch.linalg.vector_norm(offsets, dim=-1), *OFF)
+        return torch.lerp(moves, self.weights(self.rest + offsets) @ of_joints[:, self.carriers], share[..., None])
 
     def weights(self, places: Tensor) -> Tensor:  # [B, N, 3] template space → [B, N, 3] of `CARRIERS`
         thighs = THIGHS * _ramp(places[..., 1], self.top, self.bottom)
@@ -67,8 +58,3 @@ def _ramp(x: Tensor, start: float, end: float) -> Tensor:
     """0 before `start`, 1 after `end`, smooth between."""
     t = ((x - start) / (end - start)).clamp(0, 1)
     return t * t * (3 - 2 * t)
-
-
-def _towards(quaternions: Tensor, others: Tensor) -> Tensor:
-    """The same rotations, on the others' half of the sphere."""
-    return torch.where((quaternions * others).sum(-1, keepdim=True) < 0, -quaternions, quaternions)

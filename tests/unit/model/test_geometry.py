@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from model.geometry import (
+    aligned_quaternions,
     ancestors,
-    blend_rotations,
     geodesic_angle,
     quaternion_from_rotation,
     quaternion_multiply,
@@ -21,6 +21,10 @@ from model.geometry import (
 
 def rotations(*shape):
     return roma.random_rotmat(shape)
+
+
+def blend_rotations(joints, weights, *tree):
+    return F.normalize(weights @ aligned_quaternions(joints, *tree), dim=-1)
 
 
 def about_z(degrees):
