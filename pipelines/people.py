@@ -61,19 +61,19 @@ def decode(sample: dict[str, bytes], size: int) -> PersonFrames:
 
 def _views(sample: dict[str, bytes], about: dict[str, str], size: int) -> PersonFrames:
     views, params = parse_cameras(sample["cameras.json"]), parse_params(sample["smplx.npz"])
-    images, cameras = [], []
+    images, squares = [], []
     for view in views:
         picture = np.asarray(Image.open(io.BytesIO(sample[view.file])).convert("RGBA"))
-        square = square_round(person_box(picture[..., 3]), picture.shape[1], picture.shape[0])
-        images.append(crop(picture, square, size))
-        cameras.append(crop_camera(view.camera, square, size)[None])
+        squares.append(square_round(person_box(picture[..., 3]), picture.shape[1], picture.shape[0]))
+        images.append(crop(picture, squares[-1], size))
+    cameras = crop_camera(Camera.cat([view.camera[None] for view in views]), torch.tensor(squares), size)
     count = len(views)
     azimuth = torch.tensor([abs(view.azimuth) for view in views])
     # a set without any front view still has its most frontal one
     inputs = torch.nonzero(azimuth <= max(FRONT, float(azimuth.min())))[:, 0]
     every = params if params.transl.dim() == 2 else params.map(lambda x: x.expand(count, *x.shape))
     return PersonFrames(
-        about["id"], about["group"], torch.stack(images), Camera.cat(cameras), every, torch.ones(count), inputs, None, _points(sample)
+        about["id"], about["group"], torch.stack(images), cameras, every, torch.ones(count), inputs, None, _points(sample)
     )
 
 
