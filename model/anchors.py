@@ -6,6 +6,8 @@ frame and run. Axes: N anchors, J joints, B batch.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import roma
 import torch
@@ -19,7 +21,7 @@ from model.fixed_sums import FixedSums, KeptDtype
 from model.geometry import aligned_quaternions, ancestors, full_precision, quaternion_from_rotation, quaternion_multiply
 from model.hanging import Hanging
 from model.surface_sampling import sample_surface
-from model.types import GaussianCloud, SmplxParams
+from model.types import GaussianCloud, SmplxParams, TensorGroup
 
 FACE_RADIUS = 0.12  # metres round the middle of eyes and mouth
 DENSITY = {"face": 10.0, "head": 2.0, "hands": 4.0, "trunk_and_arms": 1.5, "legs": 0.7}  # anchors per area, relative
@@ -27,6 +29,15 @@ INSET = 0.4  # how far under the skin Gaussians start, in spacings: their width 
 NEIGHBOURS = 8
 TURNED = 0.03  # metres that skin facing another way lies further off when neighbours are sought: lips and fingers touch
 WARP = 0.5  # how far triplane coordinates follow the anchors' density instead of plain distance, 0..1
+
+
+@dataclass(frozen=True)
+class Stance(TensorGroup):
+    """What bodies do to points fixed to them, whatever hangs on these: worked out once for all that is posed alike."""
+
+    shaped: Tensor  # [B, N, 3] the points with the body's shape, template space
+    moves: Tensor  # [B, N, 16] how they move: columns of the matrix, place, turn (wxyz, of any length)
+    of_joints: Tensor  # [B, J, 16] the same of each joint, of which `moves` are weighted means
 
 
 class Anchors(KeptDtype):
@@ -81,21 +92,24 @@ class Anchors(KeptDtype):
     def __len__(self) -> int:
         return len(self.faces)
 
-    def posed(
-        self,
-        offsets: Tensor | None,  # [B, N, 3] metres from the anchors, template space; none: the anchors themselves
-        params: SmplxParams,  # [B]
-    ) -> tuple[Tensor, Tensor]:
-        """Skinned positions [B, N, 3] and the rotations template → posed [B, N, 4] (wxyz) at each anchor."""
+    def stance(self, params: SmplxParams) -> Stance:  # [B]
         rotations = roma.rotvec_to_rotmat(params.full_pose)
         coefficients = params.shape_coefficients
         _, transforms = self.body.kinematics(rotations, coefficients, params.transl)
-        shaped = self.body.shaped(self.points, rotations, coefficients)
         quaternions = aligned_quaternions(transforms[..., :3], self.parents, self.ancestor_table)
-        of_joints = torch.cat([transforms.mT.flatten(2), quaternions], -1)  # [B, J, 16] columns of the matrix, place, turn
-        moves = self.points.weights @ of_joints
+        of_joints = torch.cat([transforms.mT.flatten(2), quaternions], -1)
+        return Stance(self.body.shaped(self.points, rotations, coefficients), self.points.weights @ of_joints, of_joints)
+
+    def posed(
+        self,
+        offsets: Tensor | None,  # [B, N, 3] metres from the anchors, template space; none: the anchors themselves
+        params: SmplxParams | Stance,  # [B]
+    ) -> tuple[Tensor, Tensor]:
+        """Skinned positions [B, N, 3] and the rotations template → posed [B, N, 4] (wxyz) at each anchor."""
+        stance = params if isinstance(params, Stance) else self.stance(params)
+        shaped, moves = stance.shaped, stance.moves
         if offsets is not None:
-            shaped, moves = shaped + offsets, self.hanging(moves, of_joints, offsets)
+            shaped, moves = shaped + offsets, self.hanging(moves, stance.of_joints, offsets)
         first, second, third, place, turn = moves.split((3, 3, 3, 3, 4), -1)
         x, y, z = shaped.split(1, -1)
         return place + first * x + second * y + third * z, F.normalize(turn, dim=-1)
@@ -103,14 +117,15 @@ class Anchors(KeptDtype):
     def posed_cloud(
         self,
         cloud: GaussianCloud,  # [B or 1, N] in template space
-        params: SmplxParams,  # [B]
+        params: SmplxParams | Stance,  # [B]
     ) -> tuple[GaussianCloud, Tensor]:
         """Gaussians [B, N] moved by SMPL-X parameters into their space, and how each was turned, [B, N, 4] wxyz."""
         with full_precision(cloud.means):
-            batch = len(params.transl)
+            stance = params if isinstance(params, Stance) else self.stance(params)
+            batch = len(stance.moves)
             if len(cloud.means) != batch:
                 cloud = cloud.map(lambda t: t.expand(batch, *t.shape[1:]))
-            means, turns = self.posed(cloud.means.float() - self.points.rest, params)
+            means, turns = self.posed(cloud.means.float() - self.points.rest, stance)
             rotations = quaternion_multiply(turns, F.normalize(cloud.rotations.float(), dim=-1))
         return GaussianCloud(means, rotations, cloud.scales, cloud.opacities, cloud.colors), turns
 

@@ -154,16 +154,17 @@ class Body(nn.Module):
         transl: Tensor,  # [B, 3]
     ) -> tuple[Tensor, Tensor]:
         """Posed joints [B, J, 3] and template → posed transforms [B, J, 3, 4] (column vectors)."""
+        of = lambda values, index: values.index_select(1, index)  # noqa: E731  # whose gradient is one sum, an index's a sort first
         rest = self.rest_joints(coefficients)
-        bones = rest - rest[:, self.parent_index]
+        bones = rest - of(rest, self.parent_index)
         turn, place = [rotations[:, :1]], [rest[:, :1]]
         for d in range(1, self.level_count):
             joints, parents = getattr(self, f"level_{d}"), getattr(self, f"level_parent_{d}")
-            parent_turn = turn[-1][:, parents]
-            turn.append(parent_turn @ rotations[:, joints])
-            place.append(place[-1][:, parents] + apply_matrices(parent_turn, bones[:, joints]))
-        turns = torch.cat(turn, 1)[:, self.level_inverse]
-        joints_posed = torch.cat(place, 1)[:, self.level_inverse] + transl[:, None]
+            parent_turn = of(turn[-1], parents)
+            turn.append(parent_turn @ of(rotations, joints))
+            place.append(of(place[-1], parents) + apply_matrices(parent_turn, of(bones, joints)))
+        turns = of(torch.cat(turn, 1), self.level_inverse)
+        joints_posed = of(torch.cat(place, 1), self.level_inverse) + transl[:, None]
         offset = joints_posed - apply_matrices(turns, rest)
         return joints_posed, torch.cat([turns, offset[..., None]], -1)
 
@@ -205,7 +206,7 @@ class Body(nn.Module):
         """Template-space positions [B, P, 3] after shape, expression and pose correctives."""
         rest = points.rest + torch.einsum("pck,bk->bpc", points.shape_dirs, coefficients)
         if points.pose_basis.numel():
-            feature = (rotations[:, 1:] - torch.eye(3, device=rotations.device)).flatten(1)[:, points.pose_features]
+            feature = (rotations[:, 1:] - torch.eye(3, device=rotations.device)).flatten(1).index_select(1, points.pose_features)
             moved = (feature @ points.pose_basis).reshape(len(rest), -1, 3)
             rest = rest + moved if moved.shape == rest.shape else rest.index_add(1, points.pose_points, moved)
         return rest

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.anchors import Anchors
+from model.anchors import Anchors, Stance
 from model.fixed_sums import FixedSums
 from model.geometry import apply_matrices, full_precision, rotate, working_dtype
 from model.rasterize import rasterize
-from model.types import Camera, GaussianCloud, SmplxParams
+from model.types import Camera, GaussianCloud
 from model.visibility import FILL_CELLS
 
 HEARD = 3 + 1 + 3 + 3 + 1 + 1  # colour, coverage, place, log size, log opacity, and pixels covered of these and `FEW` more
@@ -31,7 +31,7 @@ LEVELS = (1, 2, 3)  # of `FILL_CELLS`, over whose cells Gaussians tell each othe
 def differences(
     anchors: Anchors,
     cloud: GaussianCloud,  # [B, N] canonical
-    params: SmplxParams,  # [B, V] each in its camera's frame
+    stance: Stance,  # [B × V] of the bodies, each in its camera's frame
     cameras: Camera,  # [B, V] at their origins, of the pictures' size
     pictures: Tensor,  # [B, V, 4, S, S] 0..1, colours on white, then how much of a pixel the person covers
     rasterizer: str = "auto",
@@ -41,7 +41,7 @@ def differences(
     one = cameras.map(lambda t: t.flatten(0, 1)[:, None])
     with full_precision(pictures):
         several = cloud.map(lambda t: t.float().repeat_interleave(views, 0))
-        posed, turns = anchors.posed_cloud(several, params.map(lambda t: t.float().flatten(0, 1)))
+        posed, turns = anchors.posed_cloud(several, stance)
         silent = torch.zeros_like(posed.means[..., :2])  # two channels of nothing, whose gradients sum what is covered
         leaves = [torch.cat([posed.colors, silent], -1), posed.means, posed.scales, posed.opacities]
         with torch.enable_grad():

@@ -63,7 +63,7 @@ def mask_l1(alpha: Tensor, mask: Tensor) -> Tensor:  # [..., H, W, 1] twice → 
 def smplx_errors(predicted: SmplxParams, target: SmplxParams) -> SmplxErrors:
     """Both with the same leading axes and in the same space."""
     with full_precision(predicted.transl):
-        turns = [roma.rotvec_to_rotmat(p.full_pose.float()) for p in (predicted, target)]
+        turns = roma.rotvec_to_rotmat(torch.stack([p.full_pose.float() for p in (predicted, target)]))
         return SmplxErrors(
             geodesic_angle(*turns),
             (predicted.betas - target.betas).abs(),

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.schema import Stage1Config
-from model.anchors import Anchors
+from model.anchors import Anchors, Stance
 from model.body import Body
 from model.feedback import Correction, Exchange, differences
 from model.geometry import apply_matrices, full_precision, quaternion_multiply, soft_bound, working_dtype
@@ -123,9 +123,11 @@ class Stage1(nn.Module):
         predicted = self.smplx_decoder(smplx, focal_over_size, principal)
         aligned = (predicted if params is None else params.map(flat)).detach()
         every = lambda x: x.unflatten(0, (batch, views))  # noqa: E731
+        with full_precision(images), torch.no_grad():
+            stance = self.anchors.stance(aligned.map(Tensor.float))
         blank = blank_background(flat(images).float())
         cover = coverage(flat(images).float(), blank)
-        reading = self._read_picture(flat(images), blank, aligned, focal_over_size, principal, features=(features.map, cover)).map(every)
+        reading = self._read_picture(flat(images), blank, stance, focal_over_size, principal, features=(features.map, cover)).map(every)
         pixels = self._join(reading)
         image_tokens = every(features.tokens).flatten(1, 2)
         tokens = AvatarTokens(first(smplx), self._fuse(pixels, first(smplx), image_tokens))
@@ -133,14 +135,14 @@ class Stage1(nn.Module):
         with torch.no_grad():  # colours again, from where the Gaussians have moved to: clothes and hair lie off the body
             alone = self.head.decode(self.head.outputs(self._learned(planes, pixels)), _guess(pixels), self.anchors)
             offsets = (alone.means - self.anchors.points.rest).repeat_interleave(views, 0)
-            again = self._read_picture(flat(images), blank, aligned, focal_over_size, principal, offsets).map(every)
+            again = self._read_picture(flat(images), blank, stance, focal_over_size, principal, offsets).map(every)
             pixels = torch.cat([pixels[..., :-PICTURE], self._join_colors(again).to(pixels)], -1)
         learned = self._learned(planes, pixels)
         change = learned.new_zeros(*learned.shape[:2], OUTPUTS)
         if corrected:
             pictures = torch.cat([images.float(), every(cover)], 2)
             here = cameras.at_origin().resized(images.shape[-1], images.shape[-2])
-            change = self._corrected(change, learned, _guess(pixels), aligned.map(every), here, pictures)
+            change = self._corrected(change, learned, _guess(pixels), stance, here, pictures)
         view = first(focal_over_size), first(principal)
         return Encoding(tokens, predicted.map(first), predicted.map(every), image_tokens, pixels, *view, learned, change)
 
@@ -177,7 +179,7 @@ class Stage1(nn.Module):
         change: Tensor,  # [B, N, OUTPUTS] to the head's outputs
         learned: Tensor,  # [B, N, FEATURES]
         guess: Tensor,  # [B, N, 3] of the colours
-        params: SmplxParams,  # [B, V] in the cameras' frames
+        stance: Stance,  # [B × V] in the cameras' frames
         cameras: Camera,  # [B, V] at their origins
         pictures: Tensor,  # [B, V, 4, S, S] colours and coverage
     ) -> Tensor:  # [B, N, OUTPUTS]
@@ -185,7 +187,7 @@ class Stage1(nn.Module):
         drawn = self.head.outputs(learned).detach()
         for correction in self.corrections:
             y = drawn + change.detach()
-            heard = differences(self.anchors, self.head.decode(y, guess, self.anchors), params, cameras, pictures, self.rasterizer)
+            heard = differences(self.anchors, self.head.decode(y, guess, self.anchors), stance, cameras, pictures, self.rasterizer)
             change = change + correction(learned, y, heard, self.exchange)
         return change
 
@@ -193,7 +195,7 @@ class Stage1(nn.Module):
         self,
         image: Tensor,  # [B, 3, S, S]
         blank: Tensor,  # [B, 1, S, S] of `blank_background`
-        params: SmplxParams,  # [B]
+        stance: Stance,  # [B] in the camera's frame
         focal_over_size: Tensor,
         principal: Tensor,
         offsets: Tensor | None = None,  # [B, N, 3] of the Gaussians from the surface; none: they lie on it
@@ -201,7 +203,7 @@ class Stage1(nn.Module):
     ) -> Reading:
         with full_precision(image), torch.no_grad():
             image = image.float()
-            means, turns = self.anchors.posed(offsets, params.map(Tensor.float))
+            means, turns = self.anchors.posed(offsets, stance)
             view = sight(means, turns, self.anchors.frames[..., 2], focal_over_size, principal)
             colors, seen = _read(image, view.places), view.seen * (_read(blank, view.places)[..., 0] < 0.25)
             if features is None:

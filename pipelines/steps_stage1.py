@@ -174,7 +174,7 @@ def body_losses(network: Stage1, params: SmplxParams, true: SmplxParams, confide
     errors = smplx_errors(params, true)
     depth = true.transl[..., 2].clamp(min=0.1)
     of_parameters = errors.pose.mean(-1) + 0.1 * (errors.betas + errors.expression).mean(-1) + errors.transl / depth
-    guess, target = joints_of(network, params), joints_of(network, true)
+    guess, target = joints_of(network, SmplxParams.cat([params, true])).chunk(2)
     shape = joint_errors(guess - guess[:, :1], target - target[:, :1])
     seen = guess[..., :2] * (target[..., 2:] / guess[..., 2:].clamp(min=0.1))
     across = joint_errors(seen, target[..., :2])

@@ -83,8 +83,8 @@ def camera_of(aside, views=1):  # [1, views]
 
 def told(network, cloud, bodies, pictures, aside=ASIDE):
     """What Gaussians hear of one picture or several, [N, HEARD]."""
-    params, views = SmplxParams.cat([body[:, None] for body in bodies], 1), len(bodies)
-    return differences(network.anchors, cloud, params, camera_of(aside, views), torch.cat(pictures, 1))[0]
+    stance = network.anchors.stance(SmplxParams.cat(bodies))
+    return differences(network.anchors, cloud, stance, camera_of(aside, len(bodies)), torch.cat(pictures, 1))[0]
 
 
 def pixels_of(heard):
