@@ -27,7 +27,6 @@ from pipelines.store import Store
 from samples.builders.corpus import PRESETS, Corpus, CorpusSpec
 
 STEPS = 1_000_000  # of a leg: the clock ends it before
-BESIDE = 1.5  # how much longer people take to draw while a network learns
 LAST = 0.06  # of all seconds are the last leg's
 START = 25  # seconds that training needs beside its steps, before the first leg has shown how many
 EXPORT = 15  # seconds to write the weights
@@ -62,18 +61,21 @@ def train_legs(legs: Sequence[Leg], weights: str, end: float, workers: int, on_l
     """
     start, lost = time.time(), float(START)
     drawing, file = _Drawing(legs[0], workers), Path(weights)
-    for number, leg in enumerate(legs):
-        drawn = drawing.wait()
-        on_line(f"{leg.name}: {leg.spec.people} people drawn")
-        after, begin = legs[number + 1 :], time.time()
-        if after:
-            drawing = _Drawing(after[0], workers, NICE)
-        seconds = end - begin - (LAST * (end - start) + lost if after else 0)
-        if len(after) > 1:  # no longer than the next are being drawn
-            seconds = min(seconds / 2, BESIDE * drawn / leg.spec.people * after[0].spec.people)
-        seconds = max(1.0, seconds - lost)
-        file = train_leg(leg, file, seconds, on_line)
-        lost = max(lost, time.time() - begin - seconds)
+    try:
+        for number, leg in enumerate(legs):
+            drawn = drawing.wait()
+            on_line(f"{leg.name}: {leg.spec.people} people drawn")
+            after, begin = legs[number + 1 :], time.time()
+            if after:
+                drawing = _Drawing(after[0], workers, NICE)
+            seconds = end - begin - (LAST * (end - start) + lost if after else 0)
+            if len(after) > 1:  # no longer than the next are being drawn
+                seconds = min(seconds / 2, drawn / leg.spec.people * after[0].spec.people)
+            seconds = max(1.0, seconds - lost)
+            file = train_leg(leg, file, seconds, on_line)
+            lost = max(lost, time.time() - begin - seconds)
+    finally:
+        drawing.end()
     return file
 
 
@@ -102,14 +104,14 @@ class _Drawing:
 
     def wait(self) -> float:
         """Until all are drawn; returns the seconds since drawing began."""
-        try:
-            code = self.process.wait()
-        except BaseException:
-            self.process.terminate()
-            raise
+        code = self.process.wait()
         if code:
             raise ProcessFailed(f"drawing people ended with code {code}; {self.folder / 'draw.log'} says why")
         return time.time() - self.start
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait()
 
 
 def main() -> None:
