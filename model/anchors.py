@@ -1,12 +1,13 @@
-"""The fixed set of anchors on the template surface: where each Gaussian of every avatar is attached.
+"""The fixed set of anchors on the template's skin, and on a sheet of cloth round its legs: where each Gaussian of every avatar is
+attached.
 
-The set depends on the body file and the count alone, so Gaussian n is the same spot of the skin in every picture,
-frame and run. Axes: N anchors, J joints, B batch.
+The set depends on the body file and the counts alone, so Gaussian n is the same spot in every picture, frame and run.
+Axes: N anchors, those of the skin first, M of them of the sheet, J joints, B batch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import roma
@@ -19,7 +20,8 @@ from torch import Tensor
 from model.body import HANDS, JOINT_NAMES, Body, SurfacePoints
 from model.fixed_sums import FixedSums, KeptDtype
 from model.geometry import aligned_quaternions, ancestors, full_precision, quaternion_from_rotation, quaternion_multiply
-from model.hanging import Hanging
+from model.hanging import Hanging, hung
+from model.skirt import skirt_mesh
 from model.surface_sampling import sample_surface
 from model.types import GaussianCloud, SmplxParams, TensorGroup
 
@@ -28,6 +30,7 @@ DENSITY = {"face": 10.0, "head": 2.0, "hands": 4.0, "trunk_and_arms": 1.5, "legs
 INSET = 0.4  # how far under the skin Gaussians start, in spacings: their width then ends at the silhouette
 NEIGHBOURS = 8
 TURNED = 0.03  # metres that skin facing another way lies further off when neighbours are sought: lips and fingers touch
+OPACITY, UNSEEN = 2.5, -4.0  # logit of a Gaussian's opacity at first: on the skin, and on the sheet, which few wear
 WARP = 0.5  # how far triplane coordinates follow the anchors' density instead of plain distance, 0..1
 
 
@@ -47,47 +50,62 @@ class Anchors(KeptDtype):
     weights that are rounded no longer sum to one.
     """
 
-    faces: Tensor  # [N] triangle
+    faces: Tensor  # [N] triangle; the sheet's: of the skin nearest to it
     barycentric: Tensor  # [N, 3]
     frames: Tensor  # [N, 3, 3] columns tangent, bitangent, outward normal, template space
     frame_quaternions: Tensor  # [N, 4] wxyz
     spacing: Tensor  # [N] distance to neighbours, metres
     neighbours: Tensor  # [N, NEIGHBOURS] the anchors nearest to each on the template
+    off: Tensor  # [N, 3] of the anchors from the skin's points, metres: zero but for the sheet
     home: Tensor  # [N, 3] where Gaussians start, template space
+    opacity: Tensor  # [N] logit with which they start
     coordinates: Tensor  # [N, 3] place in the triplane, -1..1
+    covered: Tensor  # [N] whether the sheet takes the place of what hangs wide of them: skin of the legs
+    sheet: Tensor  # [N] 0 the skin's anchors, 1 the sheet's
     parents: Tensor  # [J] of the joints, the root's its own
     ancestor_table: Tensor  # [J, J]
 
-    def __init__(self, body: Body, count: int, radius: float):
+    def __init__(self, body: Body, count: int, radius: float, skirt: int = 0):
+        """`count` anchors on the skin, `skirt` on the sheet."""
         super().__init__()
-        self.body = body
-        template, triangles = body.template.detach().cpu().numpy().astype(np.float64), body.faces
-        corners = template[triangles]
-        cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        area = np.linalg.norm(cross, axis=1) / 2
+        self.body, self.skin = body, count
+        template = body.template.detach().cpu().numpy().astype(np.float64)
         region = face_regions(body)
         density = np.select([region == name for name in DENSITY], list(DENSITY.values()))
-        picked, barycentric = sample_surface(corners, density, count)
-        spacing = np.sqrt((area * density).sum() / (count * density[picked]))
-        normals = _interpolated_normals(template, triangles, cross, picked, barycentric)
-        frames = _frames(normals)
-        self.points: SurfacePoints = body.surface(picked, barycentric.astype(np.float32))
-        places = np.einsum("nkc,nk->nc", corners[picked], barycentric)
-        self.region = region[picked]  # [N] names of DENSITY's keys
-        apart = np.concatenate([places, TURNED * normals], 1)
-        neighbours = cKDTree(apart).query(apart, NEIGHBOURS + 1)[1][:, 1:]
+        spots = _spread(template, body.faces, density, count)
+        home = spots.places - INSET * spots.spacing[:, None] * spots.normals
+        coordinates = triplane_coordinates(spots.places, template, radius)
+        beside, off = spots.neighbours(), np.zeros_like(spots.places)
+        self.region = region[spots.faces]  # [N] names of DENSITY's keys, and "skirt"
+        if skirt:
+            mesh, triangles = skirt_mesh(body)
+            sheet = _spread(mesh, triangles, np.ones(len(triangles)), skirt)
+            under = cKDTree(spots.places).query(sheet.places)[1]
+            on_skin = replace(sheet, faces=spots.faces[under], barycentric=spots.barycentric[under])
+            home, beside = np.concatenate([home, sheet.places]), np.concatenate([beside, count + sheet.neighbours()])
+            off = np.concatenate([off, sheet.places - spots.places[under]])
+            coordinates = np.concatenate([coordinates, beside_coordinates(sheet.places, spots.places, template, radius)])
+            spots = Spots(*(np.concatenate(pair) for pair in zip(astuple(spots), astuple(on_skin), strict=True)))
+            self.region = np.concatenate([self.region, np.full(skirt, "skirt")])
+        frames, of_sheet = _frames(spots.normals), np.arange(len(home)) >= count
+        self.points: SurfacePoints = body.surface(spots.faces, spots.barycentric.astype(np.float32))
         f32 = lambda x: torch.from_numpy(np.ascontiguousarray(x, np.float32))  # noqa: E731
         buffers = {
-            "faces": torch.from_numpy(picked), "barycentric": f32(barycentric), "frames": f32(frames),
-            "frame_quaternions": quaternion_from_rotation(f32(frames)), "spacing": f32(spacing),
-            "home": f32(places - INSET * spacing[:, None] * normals),
-            "coordinates": f32(triplane_coordinates(places, template, radius)), "neighbours": torch.from_numpy(neighbours),
+            "faces": torch.from_numpy(spots.faces), "barycentric": f32(spots.barycentric), "frames": f32(frames),
+            "frame_quaternions": quaternion_from_rotation(f32(frames)), "spacing": f32(spots.spacing), "off": f32(off), "home": f32(home),
+            "opacity": f32(np.where(of_sheet, UNSEEN, OPACITY)), "sheet": torch.from_numpy(of_sheet.astype(np.int64)),
+            "covered": torch.from_numpy((self.region == "legs") & bool(skirt)), "coordinates": f32(coordinates),
+            "neighbours": torch.from_numpy(beside),
             "parents": torch.tensor([max(p, 0) for p in body.parents]), "ancestor_table": ancestors(body.parents),
         }  # fmt: skip
         for name, value in buffers.items():
             self.register_buffer(name, value.to(body.template.device), persistent=False)
-        self.beside = FixedSums.means(self.neighbours, count)
-        self.hanging = Hanging(body, self.points)
+        self.beside = FixedSums.means(self.neighbours, len(self))
+        self.hanging = Hanging(body, self.points, self.sheet * hung(body, self.places))
+
+    @property
+    def places(self) -> Tensor:  # [N, 3] of the anchors, template space
+        return self.points.rest + self.off
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -102,14 +120,13 @@ class Anchors(KeptDtype):
 
     def posed(
         self,
-        offsets: Tensor | None,  # [B, N, 3] metres from the anchors, template space; none: the anchors themselves
+        offsets: Tensor | None,  # [B, N, 3] metres from the skin's points, template space; none: the anchors themselves
         params: SmplxParams | Stance,  # [B]
     ) -> tuple[Tensor, Tensor]:
         """Skinned positions [B, N, 3] and the rotations template → posed [B, N, 4] (wxyz) at each anchor."""
         stance = params if isinstance(params, Stance) else self.stance(params)
-        shaped, moves = stance.shaped, stance.moves
-        if offsets is not None:
-            shaped, moves = shaped + offsets, self.hanging(moves, stance.of_joints, offsets)
+        offsets = self.off if offsets is None else offsets
+        shaped, moves = stance.shaped + offsets, self.hanging(stance.moves, stance.of_joints, offsets)
         first, second, third, place, turn = moves.split((3, 3, 3, 3, 4), -1)
         x, y, z = shaped.split(1, -1)
         return place + first * x + second * y + third * z, F.normalize(turn, dim=-1)
@@ -128,6 +145,36 @@ class Anchors(KeptDtype):
             means, turns = self.posed(cloud.means.float() - self.points.rest, stance)
             rotations = quaternion_multiply(turns, F.normalize(cloud.rotations.float(), dim=-1))
         return GaussianCloud(means, rotations, cloud.scales, cloud.opacities, cloud.colors), turns
+
+
+@dataclass(frozen=True)
+class Spots:
+    """N spots spread over a mesh."""
+
+    faces: NDArray[np.int64]  # [N] triangle
+    barycentric: NDArray[np.float64]  # [N, 3]
+    places: NDArray[np.float64]  # [N, 3]
+    normals: NDArray[np.float64]  # [N, 3] outward, unit
+    spacing: NDArray[np.float64]  # [N] metres
+
+    def neighbours(self) -> NDArray[np.int64]:  # [N, NEIGHBOURS]
+        apart = np.concatenate([self.places, TURNED * self.normals], 1)
+        return cKDTree(apart).query(apart, NEIGHBOURS + 1)[1][:, 1:]
+
+
+def _spread(
+    vertices: NDArray[np.float64],  # [V, 3]
+    triangles: NDArray[np.int64],  # [F, 3]
+    density: NDArray[np.float64],  # [F] relative
+    count: int,
+) -> Spots:
+    corners = vertices[triangles]
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.linalg.norm(cross, axis=1) / 2
+    picked, barycentric = sample_surface(corners, density, count)
+    spacing = np.sqrt((area * density).sum() / (count * density[picked]))
+    normals = _interpolated_normals(vertices, triangles, cross, picked, barycentric)
+    return Spots(picked, barycentric, np.einsum("nkc,nk->nc", corners[picked], barycentric), normals, spacing)
 
 
 def face_regions(body: Body) -> NDArray[np.str_]:
@@ -159,11 +206,30 @@ def triplane_coordinates(
     The box is the template's own (never more than `radius` from its centre), and ranks stretch it where anchors are
     dense, so face and hands get more texels than empty space beside the legs.
     """
-    low, high = template.min(0), template.max(0)
-    half = np.minimum(radius, (high - low) / 2 + 0.02)
-    linear = np.clip((places - (low + high) / 2) / half, -1, 1)
+    middle, half = _box(template, radius)
+    linear = np.clip((places - middle) / half, -1, 1)
     rank = np.argsort(np.argsort(places, axis=0, kind="stable"), axis=0, kind="stable")
     return (1 - WARP) * linear + WARP * ((rank + 0.5) / len(places) * 2 - 1)
+
+
+def beside_coordinates(
+    places: NDArray[np.float64],  # [M, 3] off the skin
+    anchors: NDArray[np.float64],  # [N, 3] on it
+    template: NDArray[np.float64],
+    radius: float,
+) -> NDArray[np.float64]:  # [M, 3] in -1..1
+    """The same of other places, which are drawn together where they reach out of the box."""
+    middle, half = _box(template, radius)
+    linear = (places - middle) / half
+    linear = linear / np.maximum(np.abs(linear).max(0) / 0.98, 1)
+    ranks = [np.searchsorted(np.sort(of), at) for of, at in zip(anchors.T, (middle + linear * half).T, strict=True)]
+    return (1 - WARP) * linear + WARP * (np.stack(ranks, 1) / len(anchors) * 2 - 1)
+
+
+def _box(template: NDArray[np.float64], radius: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Middle and half sides [3] of the triplane's box."""
+    low, high = template.min(0), template.max(0)
+    return (low + high) / 2, np.minimum(radius, (high - low) / 2 + 0.02)
 
 
 def _interpolated_normals(

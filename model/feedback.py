@@ -18,13 +18,13 @@ from model.fixed_sums import FixedSums
 from model.geometry import apply_matrices, full_precision, rotate, working_dtype
 from model.rasterize import rasterize
 from model.types import Camera, GaussianCloud
-from model.visibility import FILL_CELLS
+from model.visibility import ColorFill
 
 HEARD = 3 + 1 + 3 + 3 + 1 + 1  # colour, coverage, place, log size, log opacity, and pixels covered of these and `FEW` more
 GAIN = 10.0  # differences are about tenths
 MASK = 0.5  # weight of the squared difference of coverage, beside that of colours
 FEW = 0.5  # pixels: a Gaussian that covers no more than that hears half
-LEVELS = (1, 2, 3)  # of `FILL_CELLS`, over whose cells Gaussians tell each other
+LEVELS = (1, 2, 3)  # of `ColorFill`'s, over whose cells Gaussians tell each other
 
 
 @torch.no_grad()
@@ -64,11 +64,10 @@ def differences(
 class Exchange(nn.Module):
     """How Gaussians tell each other: to those beside, and to all of a cell."""
 
-    def __init__(self, neighbours: Tensor, cells: Tensor):  # [N, K], [levels, N] of `ColorFill`
+    def __init__(self, neighbours: Tensor, fill: ColorFill):  # [N, K]
         super().__init__()
-        count, each = neighbours.shape
-        sides = [FILL_CELLS[level] for level in LEVELS]
-        self.sizes = [side**2 for side in sides]  # cells a level
+        (count, each), cells = neighbours.shape, fill.cells
+        self.sizes = [fill.sizes[level] for level in LEVELS]  # cells a level
         firsts = torch.tensor([0, *self.sizes[:-1]], device=cells.device).cumsum(0)
         cell, anchor = (cells[list(LEVELS)] + firsts[:, None]).flatten(), torch.arange(count, device=cells.device)
         every, total = anchor.repeat(len(LEVELS)), sum(self.sizes)

@@ -126,8 +126,8 @@ def aligned_quaternions(
     return joints * (1 - 2 * flips.remainder(2))[..., None]
 
 
-def soft_bound(vector: Tensor, limit: float) -> Tensor:
-    """Shorten vectors [..., D] smoothly so that none is longer than `limit`; short ones hardly change."""
+def soft_bound(vector: Tensor, limit: float | Tensor) -> Tensor:
+    """Shorten vectors [..., D] smoothly so that none is longer than `limit` ([..., 1] or one for all); short ones hardly change."""
     length = vector.norm(dim=-1, keepdim=True)
     ratio = length / limit
     return vector * torch.where(ratio > 1e-3, torch.tanh(ratio) / ratio.clamp(min=1e-3), torch.ones_like(ratio))

@@ -17,6 +17,7 @@ OFF = (0.04, 0.09)  # metres off the leg from which, and by which, a point hangs
 CARRIERS = ("pelvis", "left_hip", "right_hip")
 THIGHS = 0.5  # of what hangs at mid-thigh or below follows them, the rest the pelvis
 AMONG = 0.16  # metres aside of the middle by which one thigh alone counts
+WAIST = (0.06, -0.04)  # metres above the hips where cloth begins to hang, and where it hangs altogether
 LEGS = [JOINT_NAMES.index(f"{side}_{joint}") for side in ("left", "right") for joint in ("hip", "knee", "ankle", "foot")]
 
 
@@ -25,14 +26,14 @@ class Hanging(KeptDtype):
 
     rest: Tensor  # [N, 3] template space
     legs: Tensor  # [N] share of the legs' joints in the points' weights
+    least: Tensor  # [N] 0..1 how much the points hang at least, wherever they are
     carriers: Tensor  # [3] joints
 
-    def __init__(self, body: Body, points: SurfacePoints):
+    def __init__(self, body: Body, points: SurfacePoints, least: Tensor):
         super().__init__()
-        height = {name: float(body.joint_template[JOINT_NAMES.index(name), 1]) for name in ("left_hip", "left_knee")}
-        self.top, self.bottom = height["left_hip"], (height["left_hip"] + height["left_knee"]) / 2
+        self.top, self.bottom = _height(body, "left_hip"), (_height(body, "left_hip") + _height(body, "left_knee")) / 2
         buffers = {
-            "rest": points.rest, "legs": points.weights[:, LEGS].sum(1),
+            "rest": points.rest, "legs": points.weights[:, LEGS].sum(1), "least": least,
             "carriers": torch.tensor([JOINT_NAMES.index(name) for name in CARRIERS], device=points.rest.device),
         }  # fmt: skip
         for name, value in buffers.items():
@@ -42,16 +43,26 @@ class Hanging(KeptDtype):
         self,
         moves: Tensor,  # [B, N, K] how the skin moves the points
         of_joints: Tensor,  # [B, J, K] how each joint moves what is its own
-        offsets: Tensor,  # [B, N, 3] of the points from the template's surface
+        offsets: Tensor,  # [B, N, 3] or [N, 3] of the points from the template's surface
     ) -> Tensor:  # [B, N, K]
         """How the points move after what hangs has been told to; `moves` are weighted means of `of_joints`."""
-        share = self.legs * _ramp(torch.linalg.vector_norm(offsets, dim=-1), *OFF)
+        share = torch.maximum(self.legs * _ramp(torch.linalg.vector_norm(offsets, dim=-1), *OFF), self.least)
         return torch.lerp(moves, self.weights(self.rest + offsets) @ of_joints[:, self.carriers], share[..., None])
 
-    def weights(self, places: Tensor) -> Tensor:  # [B, N, 3] template space → [B, N, 3] of `CARRIERS`
+    def weights(self, places: Tensor) -> Tensor:  # [..., N, 3] template space → [..., N, 3] of `CARRIERS`
         thighs = THIGHS * _ramp(places[..., 1], self.top, self.bottom)
         left = _ramp(places[..., 0], -AMONG, AMONG)
         return torch.stack([1 - thighs, thighs * left, thighs * (1 - left)], -1)
+
+
+def hung(body: Body, places: Tensor) -> Tensor:  # [N, 3] template space → [N]
+    """How much cloth at these places hangs, 0..1: the less the nearer to the waist."""
+    hip = _height(body, "left_hip")
+    return _ramp(places[..., 1], hip + WAIST[0], hip + WAIST[1])
+
+
+def _height(body: Body, joint: str) -> float:
+    return float(body.joint_template[JOINT_NAMES.index(joint), 1])
 
 
 def _ramp(x: Tensor, start: float, end: float) -> Tensor:

@@ -34,6 +34,7 @@ ANCHOR_CODE = 12  # learned channels that tell anchors apart
 SCALE_SHAPE = (0.5, 0.5, 0.2)  # initial Gaussian, in units of the anchor spacing: flat on the surface
 SCALE_DOWN, SCALE_UP = 0.25, 1.2  # largest change of its log: smaller ones would leave holes between neighbours
 OFFSET_STEP = 0.02  # metres of offset a unit of the head's output: a Gaussian off its place hides another, so they learn slowly
+COVERED_OFFSET = 0.08  # metres, largest of the legs' skin where there is a sheet for skirts: trousers need no more
 COLOR_GAIN = 1.0  # of the change to the first guess of a colour, in its logit
 
 
@@ -71,24 +72,24 @@ class Stage1(nn.Module):
         self.rasterizer = "auto"  # that draws the person beside the picture
         width, heads, channels = config.width, config.heads, config.triplane_channels
         pixel_inputs = config.pixel_channels + 1 + len(OUTLINE) + EDGES + PICTURE
-        self.anchors = Anchors(body, config.gaussians, config.triplane_radius)
-        self.color_fill = ColorFill(self.anchors.points.rest)
+        self.anchors = Anchors(body, config.gaussians, config.triplane_radius, config.skirt)
+        self.color_fill = ColorFill(self.anchors.places, self.anchors.sheet)
         self.image_encoder = make_image_encoder(config.image, width, heads, config.pixel_channels)
         self.queries = SmplxQueries(config.smplx_tokens, config.smplx_layers, width, heads)
         self.smplx_decoder = SmplxDecoder(body, width)
         self.triplane = Triplane(
-            self.anchors.coordinates, pixel_inputs, width, channels, config.triplane_resolution, config.triplane_tokens
+            self.anchors.coordinates[: config.gaussians], pixel_inputs, width, channels, config.triplane_resolution, config.triplane_tokens
         )
         self.sample_planes = PlaneSampler(self.anchors.coordinates, config.triplane_resolution)
         self.fusion = nn.ModuleList(Block(width, heads, cross=True) for _ in range(config.fusion_layers))
         self.fusion_norm = RMSNorm(width)
         self.whole = nn.Linear(width, channels)  # what concerns all anchors: light, skin, clothes as a whole
         self.anchor_code = nn.Parameter(torch.randn(config.gaussians, ANCHOR_CODE) * 0.02)
-        inputs = 3 * channels + pixel_inputs + ANCHOR_CODE
-        hidden = 2 * FEATURES
-        self.anchor_features = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, FEATURES))
+        inputs = 3 * channels + pixel_inputs
+        self.anchor_features = _features(inputs + ANCHOR_CODE, 2 * FEATURES)
+        self.skirt_features = _features(inputs, FEATURES) if config.skirt else None
         self.head = GaussianHead(config.max_offset, config.max_scale)
-        self.exchange = Exchange(self.anchors.neighbours, self.color_fill.cells)
+        self.exchange = Exchange(self.anchors.neighbours, self.color_fill)
         self.corrections = nn.ModuleList(Correction(FEATURES, OUTPUTS, FEATURES) for _ in range(config.corrections))
 
     @property
@@ -171,8 +172,12 @@ class Stage1(nn.Module):
         return cloud.means.float() - self.anchors.home
 
     def _learned(self, planes: Tensor, pixels: Tensor) -> Tensor:  # [B, N, 3 C] read off the planes, [B, N, P'] → [B, N, FEATURES]
-        parts = [planes, pixels, self.anchor_code.expand(len(planes), -1, -1)]
-        return self.anchor_features(torch.cat([x.to(working_dtype(self.anchor_code)) for x in parts], -1)).float()
+        skin, dtype = self.anchors.skin, working_dtype(self.anchor_code)
+        read = torch.cat([planes.to(dtype), pixels.to(dtype)], -1)
+        learned = self.anchor_features(torch.cat([read[:, :skin], self.anchor_code.to(dtype).expand(len(planes), -1, -1)], -1))
+        if self.skirt_features is not None:
+            learned = torch.cat([learned, self.skirt_features(read[:, skin:])], 1)
+        return learned.float()
 
     def _corrected(
         self,
@@ -204,7 +209,7 @@ class Stage1(nn.Module):
         with full_precision(image), torch.no_grad():
             image = image.float()
             means, turns = self.anchors.posed(offsets, stance)
-            view = sight(means, turns, self.anchors.frames[..., 2], focal_over_size, principal)
+            view = sight(means, turns, self.anchors.frames[..., 2], focal_over_size, principal, self.anchors.skin)
             colors, seen = _read(image, view.places), view.seen * (_read(blank, view.places)[..., 0] < 0.25)
             if features is None:
                 return Reading(colors[..., :0], colors[..., :0], colors, seen)
@@ -231,6 +236,7 @@ class Stage1(nn.Module):
             return torch.cat([self.color_fill((reading.colors * share[..., None]).sum(1), best), best[..., None]], -1)
 
     def _fuse(self, pixels: Tensor, smplx: Tensor, image_tokens: Tensor) -> Tensor:  # [B, 3, C, R, R]
+        pixels = pixels[:, : self.anchors.skin]
         # hidden anchors count a little, so that a texel nobody sees still knows that it is on the body
         scattered = self.triplane.scatter(pixels, pixels[..., -1] + 0.02, working_dtype(image_tokens))
         x = torch.cat([self.triplane.to_tokens(scattered), smplx], 1)
@@ -269,7 +275,8 @@ class GaussianHead(nn.Module):
     ) -> GaussianCloud:
         with full_precision(y):
             y, base = y.float(), base.float().clamp(0.03, 0.97)
-            local = soft_bound(OFFSET_STEP * y[..., :3], self.max_offset)
+            limit = torch.where(anchors.covered, COVERED_OFFSET, self.max_offset)[:, None]
+            local = soft_bound(OFFSET_STEP * y[..., :3], limit)
             means = anchors.home + apply_matrices(anchors.frames, local)
             stretch = torch.where(y[..., 3:6] < 0, SCALE_DOWN, SCALE_UP)
             stretch = stretch * torch.tanh(y[..., 3:6] / stretch)
@@ -277,9 +284,13 @@ class GaussianHead(nn.Module):
             scales = self.max_scale * torch.tanh(scales / self.max_scale)
             turn = F.normalize(y[..., 6:10] + y.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
             rotations = quaternion_multiply(anchors.frame_quaternions.expand_as(turn), turn)
-            opacity = torch.sigmoid(y[..., 10] + 2.5)
+            opacity = torch.sigmoid(y[..., 10] + anchors.opacity)
             colors = torch.sigmoid(torch.logit(base) + COLOR_GAIN * y[..., 11:14])
         return GaussianCloud(means, rotations, scales, opacity, colors)
+
+
+def _features(inputs: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, FEATURES))
 
 
 def _guess(pixels: Tensor) -> Tensor:  # [B, N, P'] → [B, N, 3]

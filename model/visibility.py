@@ -43,6 +43,7 @@ def sight(
     normals: Tensor,  # [N, 3] outward, template space
     focal_over_size: Tensor,  # [B]
     principal: Tensor,  # [B, 2] from the picture's centre, in sides
+    solid: int,  # so many of the points, the first, cover those behind them
 ) -> Sight:
     """Where points fall in pictures, and which of them the camera sees."""
 
@@ -55,7 +56,7 @@ def sight(
     places, depth = project(means[:, :, None])[:, :, 0], means[..., 2].clamp(min=0.05)
     facing = -(normal * F.normalize(means, dim=-1)).sum(-1)
     inside = (places.abs().amax(-1) < 1) & (means[..., 2] > 0.05)
-    nearest = _nearest_depth(places, torch.where(inside, depth, FAR))
+    nearest = _nearest_depth(places, torch.where(inside, depth, FAR), solid)
     cell_width = 2 / CELLS * depth / (2 * focal_over_size[:, None])
     covered = depth > nearest + DEPTH_SLACK + cell_width
     seen = (inside & ~covered).float() * ((facing - FACING_FROM) / (FACING_TO - FACING_FROM)).clamp(0, 1)
@@ -63,12 +64,12 @@ def sight(
     return Sight(places, facing, inside, seen, outward, step)
 
 
-def _nearest_depth(places: Tensor, depth: Tensor) -> Tensor:
-    """Least depth of any point in a point's own or a neighbouring cell, [B, N]."""
+def _nearest_depth(places: Tensor, depth: Tensor, solid: int) -> Tensor:
+    """Least depth of any of the first points in a point's own or a neighbouring cell, [B, N]."""
     cell = ((places + 1) / 2 * CELLS).long().clamp(0, CELLS - 1)
     index = cell[..., 1] * CELLS + cell[..., 0]
     buffer = torch.full((len(depth), CELLS * CELLS), FAR, device=depth.device, dtype=depth.dtype)
-    buffer = buffer.scatter_reduce(1, index, depth, "amin").unflatten(1, (CELLS, CELLS))
+    buffer = buffer.scatter_reduce(1, index[:, :solid], depth[:, :solid], "amin").unflatten(1, (CELLS, CELLS))
     return (-F.max_pool2d(-buffer[:, None], 3, 1, 1)).flatten(1).gather(1, index)
 
 
@@ -130,26 +131,30 @@ class ColorFill(nn.Module):
     cells: Tensor  # [levels, N] cell of each point
     reach: Tensor  # [cells, cells] weight of the coarsest cells for each other
 
-    def __init__(self, points: Tensor):  # [N, 3] template space
+    def __init__(self, points: Tensor, layers: Tensor):
+        """Points [N, 3] in template space, and which of several surfaces [N] each lies on: colours do not pass from one to another."""
         super().__init__()
         flat = torch.stack([points[:, 0].abs(), points[:, 1] - points[:, 1].amin()], -1)
         flat = flat / flat.amax().clamp(min=1e-6)
         index = [(flat * side).long().clamp(max=side - 1) for side in FILL_CELLS]
-        cells = torch.stack([i[:, 1] * side + i[:, 0] for i, side in zip(index, FILL_CELLS, strict=True)])
+        count = int(layers.amax()) + 1
+        self.sizes = [count * side**2 for side in FILL_CELLS]  # cells a level
+        cells = torch.stack([(layers * side + i[:, 1]) * side + i[:, 0] for i, side in zip(index, FILL_CELLS, strict=True)])
         self.register_buffer("cells", cells, persistent=False)
         every = torch.arange(len(points), device=points.device)
-        self.sums = nn.ModuleList(FixedSums(c, every, 1.0, (side**2, len(points))) for c, side in zip(cells, FILL_CELLS, strict=True))
+        self.sums = nn.ModuleList(FixedSums(c, every, 1.0, (size, len(points))) for c, size in zip(cells, self.sizes, strict=True))
         coarsest = FILL_CELLS[-1]
         centres = torch.cartesian_prod(*[torch.arange(coarsest, device=points.device).float()] * 2)
         reach = (1 + torch.cdist(centres, centres).square()) ** -6
-        self.register_buffer("reach", reach, persistent=False)
+        self.register_buffer("reach", torch.block_diag(*[reach] * count), persistent=False)
 
     def forward(self, colors: Tensor, seen: Tensor) -> Tensor:
         """Colours [B, N, 3] read where points fall and how well they are seen [B, N] → plausible colours [B, N, 3]."""
         rows = torch.cat([colors * seen[..., None], seen[..., None]], -1)  # [B, N, 4]
         totals = [sums(rows) for sums in self.sums]
         far = self.reach.to(rows.dtype) @ totals[-1]
-        unseen = far[..., 3:].sum(1, keepdim=True) < 1e-6  # nobody in the picture: grey
+        of_surface = far[..., 3:].unflatten(1, (-1, FILL_CELLS[-1] ** 2))
+        unseen = (of_surface.sum(2, keepdim=True) < 1e-6).expand_as(of_surface).flatten(1, 2)  # nothing of it in the picture: grey
         mean = torch.where(unseen, 0.5, far[..., :3] / far[..., 3:].clamp(min=1e-20))
         guess = mean[:, self.cells[-1]]
         for cell, total in zip(reversed(list(self.cells)), reversed(totals), strict=True):

@@ -19,7 +19,9 @@ EXPLAINED = {
     "people": "people to photograph", "views": "pictures of each", "stances": "in which each is photographed",
     "half_bodies": "one in so many pictures shows the upper half of a body; 0: none", "talks": "talks",
     "speakers": "who give them, in turn", "seconds": "length of a talk, about", "size": "side of all pictures, pixels",
-    "seed": "of everything", "held_out": "share of speakers and of people kept for testing",
+    "seed": "of everything",
+    "held_out": "share of speakers and of people kept for testing",
+    "skirts": "share of people chosen for wearing a skirt, beside those who do by chance",
 }  # fmt: skip
 
 

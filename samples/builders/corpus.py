@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from pipelines.shards import Sample, write_shards
 from pipelines.store import Record, Store, hash_files, write_json, writing
 from pipelines.view_sets import View, cameras_json
 from samples.builders.cast import LICENCE
+from samples.builders.looks import random_look
 from samples.builders.people import Person, embedded_body, make_person
 from samples.builders.stances import random_stance
 from samples.builders.talks import Film, Score, make_score, plan_talk, render_talk
@@ -59,12 +61,15 @@ class CorpusSpec:
     held_out: float = 0.15  # share of speakers and of people
     stances: int = 2  # in which each person is photographed, with as many pictures of each
     half_bodies: int = 4  # one in so many of a stance's pictures shows the upper half, the others the whole body; 0: none
+    skirts: float = 0.0  # share of people chosen for wearing one, beside those who do by chance
 
     def __post_init__(self) -> None:
         if self.talks and not 1 <= self.speakers <= self.talks:
             raise ValueError(f"corpus: expected 1 to {self.talks} speakers for {self.talks} talks, got {self.speakers}")
         if min(self.people, self.talks) < 0 or self.size % 2:
             raise ValueError("corpus: expected people and talks of 0 or more and an even size")
+        if not 0 <= self.skirts <= 1:
+            raise ValueError(f"corpus: expected a share of people in skirts of 0 to 1, got {self.skirts}")
         if self.stances < 1 or self.views % self.stances or self.views < 4 * self.stances:
             raise ValueError(f"corpus: expected as many pictures of each stance, at least 4, got {self.views} of {self.stances} stances")
 
@@ -236,7 +241,7 @@ def photograph(person: Person, params: SmplxParams, lights: Lights, scans: Scans
 
 
 def _photograph(folder: Path, spec: CorpusSpec, name: str) -> None:
-    seed = _seed(spec, 3, int(name[1:]))
+    seed = _person_seed(spec, int(name[1:]))
     person, rng = make_person(seed, TEXTURE_SIZE), np.random.default_rng([seed, 41])
     lights = Lights(ambient=rng.uniform(0.45, 0.6), key_intensity=rng.uniform(0.4, 0.6))
     scans, pictures, bodies = _config(folder, spec).scans, [], []
@@ -271,6 +276,13 @@ def _numbers(talk: str) -> tuple[int, int]:
 
 def _members(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def _person_seed(spec: CorpusSpec, number: int) -> int:
+    """The first of ever more seeds, where the person is one of those that wear a skirt, whose person does."""
+    seeds = (_seed(spec, 3, number, *turn) for turn in chain([()], zip(count())))
+    chosen = int((number + 1) * spec.skirts) > int(number * spec.skirts)
+    return next(seed for seed in seeds if not chosen or random_look(seed).skirt is not None)
 
 
 def _seed(spec: CorpusSpec, *words: int) -> int:

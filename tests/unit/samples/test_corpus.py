@@ -1,11 +1,13 @@
 import ctypes.util
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from pipelines.people import People
-from samples.builders.corpus import PRESETS, Corpus, CorpusSpec, measured
+from samples.builders.corpus import PRESETS, Corpus, CorpusSpec, _person_seed, measured
+from samples.builders.looks import random_look
 
 TINY = CorpusSpec(people=2, views=8, talks=2, speakers=1, seconds=1.0, size=48, held_out=0.5)
 needs_speech = pytest.mark.skipif(ctypes.util.find_library("espeak-ng") is None, reason="needs espeak-ng")
@@ -65,10 +67,20 @@ def test_another_corpus_or_other_files_are_refused_in_one_line(people, tmp_path)
         Corpus(tmp_path, TINY)
 
 
-@pytest.mark.parametrize("wrong", [{"speakers": 3}, {"people": -1}, {"size": 33}, {"views": 6}, {"stances": 3}])
+@pytest.mark.parametrize("wrong", [{"speakers": 3}, {"people": -1}, {"size": 33}, {"views": 6}, {"stances": 3}, {"skirts": 1.5}])
 def test_wrong_specifications_are_refused(wrong):
     with pytest.raises(ValueError, match="corpus: expected"):
         CorpusSpec(**{**TINY.__dict__, **wrong})
+
+
+def test_as_many_are_chosen_for_their_skirts_as_asked_for():
+    spec = replace(TINY, people=40)
+    by_chance, chosen = ([_person_seed(s, i) for i in range(40)] for s in (spec, replace(spec, skirts=0.5)))
+    wear = [random_look(seed).skirt is not None for seed in chosen]
+    assert all(wear[1::2])
+    assert chosen[::2] == by_chance[::2], "the others are who they were"
+    assert 0.5 <= sum(wear) / 40 < 0.8
+    assert len(set(chosen)) == 40
 
 
 def test_small_is_what_it_promises():
