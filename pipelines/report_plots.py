@@ -7,7 +7,9 @@ from pathlib import Path
 
 from model.metrics import Interval
 
-Panel = tuple[str, list[tuple[str, str, Interval | None]]]  # title; label, colour and value of each line (none: an empty line)
+Line = tuple[str, str, Interval | None]  # label, colour and value (none: an empty line)
+Panel = tuple[str, list[Line]]  # title; lines
+LONGEST = 3.0  # as many times as values lie apart, an interval is drawn to each side of them: that of two speakers may be endless
 
 
 def plot_intervals(path: Path, panels: list[Panel]) -> None:
@@ -42,6 +44,8 @@ def plot_intervals(path: Path, panels: list[Panel]) -> None:
             axis.plot(value.value, i, "o", color=colour, ms=6)
         axis.set_yticks(range(len(lines)), labels if k % columns == 0 else [""] * len(lines), fontsize=8)
         axis.set_ylim(len(lines) - 0.4, -0.6)
+        if limits := _limits(lines):
+            axis.set_xlim(*limits)
         axis.set_title(title, fontsize=9)
         axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], min_n_ticks=3))
         axis.tick_params(axis="x", labelsize=8)
@@ -51,3 +55,15 @@ def plot_intervals(path: Path, panels: list[Panel]) -> None:
     figure.tight_layout(h_pad=1.5, w_pad=1.5)
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
+
+
+def _limits(lines: list[Line]) -> tuple[float, float] | None:
+    """Ends of a panel's axis; none where it has no values."""
+    values = [value.value for _, _, value in lines if value is not None]
+    if not values:
+        return None
+    ends = [end for _, _, value in lines if value is not None for end in (value.low, value.high) if end is not None]
+    room = LONGEST * (max(values) - min(values) or abs(values[0]) or 1.0)
+    low, high = max(min(values + ends), min(values) - room), min(max(values + ends), max(values) + room)
+    margin = 0.05 * (high - low or abs(high) or 1.0)
+    return low - margin, high + margin

@@ -29,15 +29,18 @@ const canvas = (host, height) => {
   return [svg, width];
 };
 const wide = width => width > 560;
+const LONGEST = 3; // as many times as values lie apart, an interval is drawn to each side of them: that of two speakers may be endless
 
-// one line a row: its value and its interval
+// one line a row: its value and its interval, which is cut where it is far longer than the values lie apart
 function intervals(host, rows, title, zero) {
   const [svg, width] = canvas(host, 44 + 30 * rows.length);
   const left = wide(width) ? 230 : 128, right = width - (wide(width) ? 150 : 62);
-  const all = rows.flatMap(r => [r.value, r.low, r.high]).filter(v => v !== null && v !== undefined);
-  if (zero !== undefined) all.push(zero);
-  let low = Math.min(...all), high = Math.max(...all);
+  const given = v => v !== null && v !== undefined;
+  const values = [...rows.map(r => r.value), zero].filter(given), ends = rows.flatMap(r => [r.low, r.high]).filter(given);
+  const least = Math.min(...values), most = Math.max(...values), room = LONGEST * (most - least || Math.abs(most) || 1);
+  let low = Math.max(Math.min(...values, ...ends), least - room), high = Math.min(Math.max(...values, ...ends), most + room);
   const pad = (high - low || Math.abs(high) || 1) * 0.06; low -= pad; high += pad;
+  const within = v => Math.min(Math.max(v, low), high);
   const x = v => left + (v - low) / (high - low) * (right - left), bottom = 12 + 30 * rows.length;
   for (const t of ticks(low, high, wide(width) ? 6 : 3)) {
     make(svg, "line", { x1: x(t), x2: x(t), y1: 4, y2: bottom, stroke: t === zero ? "#8793a1" : "#e6eaee" });
@@ -48,7 +51,7 @@ function intervals(host, rows, title, zero) {
     const y = 19 + 30 * i, name = wide(width) ? row.name : row.short || row.name;
     make(svg, "text", { x: left - 12, y: y + 4, "text-anchor": "end", class: "label" }, name);
     if (row.low !== null && row.low !== undefined) {
-      make(svg, "line", { x1: x(row.low), x2: x(row.high), y1: y, y2: y, stroke: row.color, "stroke-width": 5, "stroke-opacity": 0.35, "stroke-linecap": "round" });
+      make(svg, "line", { x1: x(within(row.low)), x2: x(within(row.high)), y1: y, y2: y, stroke: row.color, "stroke-width": 5, "stroke-opacity": 0.35, "stroke-linecap": "round" });
     }
     const dot = make(svg, "circle", { cx: x(row.value), cy: y, r: 5.5, fill: row.color });
     const range = row.low === null || row.low === undefined ? "" : ` [${format(row.low)}, ${format(row.high)}]`;

@@ -137,6 +137,18 @@ def test_every_panel_of_the_still_plot_has_the_rows_that_the_first_one_names(mad
         plot_intervals(tmp_path / "c.png", [*panels, ("jerk", [line])])
 
 
+def test_an_interval_without_end_leaves_the_values_apart(monkeypatch, tmp_path):
+    from matplotlib import pyplot as plt
+
+    kept = []
+    monkeypatch.setattr(plt, "close", kept.append)
+    one, other = Interval(0.4, -6e6, 6e6), Interval(1.2, 1.0, 1.5)
+    plot_intervals(tmp_path / "a.png", [("fgd", [("one", "#18202b", one), ("other", "#c96a12", other)])])
+    low, high = kept.pop().axes[0].get_xlim()
+    assert low < 0.4 - 2 * 0.8 < 1.2 + 2 * 0.8 < high
+    assert high - low < 10
+
+
 def test_the_page_needs_nothing_but_itself(made):
     page = (made[1].comparison / "report.html").read_text()
     outside = [a for a in re.findall(r'(?:src|href|poster)="([^"]*)"', page) if not a.startswith(("data:", "#"))]
