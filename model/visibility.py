@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from model.fixed_sums import FixedSums
 from model.geometry import rotate
 
-CELLS = 64  # cells per side of the depth buffer
-DEPTH_SLACK = 0.025  # metres behind the nearest point that still count as seen, plus one cell's width
+CELLS = 96  # cells per side of the depth buffer
+DEPTH_SLACK = 0.02  # metres behind the nearest point that still count as seen, plus one cell's width
 FACING_FROM, FACING_TO = 0.1, 0.35  # cosines between which a surface counts as ever better seen: rims show background
 FAR = 1e6
 WHITE = 0.985  # darkest channel of a pixel of the background

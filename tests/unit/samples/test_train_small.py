@@ -11,7 +11,7 @@ from pipelines.body import body_hash
 from pipelines.checkpoints import read_about, save_weights
 from pipelines.processes import ProcessFailed
 from samples.builders.corpus import Corpus
-from samples.train_small import Leg, small_legs, train_legs
+from samples.train_small import SKIRTS, Leg, small_legs, train_legs
 from tests.tiny import tiny_stage1
 
 SIZE, COUNT = 64, 600
@@ -29,8 +29,9 @@ def test_the_legs_of_the_shipped_weights_are_those_of_the_presets(tmp_path):
     first, many, whole = small_legs(tmp_path, [1000, 2600, 350], 85)
     assert [leg.spec.seed for leg in (first, many, whole)] == [85, 86, 87]
     assert [leg.spec.half_bodies for leg in (first, many, whole)] == [4, 4, 0]
+    assert [leg.spec.skirts for leg in (first, many, whole)] == [SKIRTS, SKIRTS, 0]
     assert first.config.stage1_training == many.config.stage1_training
-    assert whole.config.stage1_training.learned == ("corrections", "head")
+    assert whole.config.stage1_training.learned == ("corrections", "head", "skirt_features")
     assert len({leg.config.workspace for leg in (first, many, whole)}) == 3
 
 
