@@ -7,7 +7,8 @@ Axes: N anchors, those of the skin first, M of them of the sheet, J joints, B ba
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import roma
@@ -69,33 +70,19 @@ class Anchors(KeptDtype):
         """`count` anchors on the skin, `skirt` on the sheet."""
         super().__init__()
         self.body, self.skin = body, count
-        template = body.template.detach().cpu().numpy().astype(np.float64)
-        region = face_regions(body)
-        density = np.select([region == name for name in DENSITY], list(DENSITY.values()))
-        spots = _spread(template, body.faces, density, count)
-        home = spots.places - INSET * spots.spacing[:, None] * spots.normals
-        coordinates = triplane_coordinates(spots.places, template, radius)
-        beside, off = spots.neighbours(), np.zeros_like(spots.places)
-        self.region = region[spots.faces]  # [N] names of DENSITY's keys, and "skirt"
+        surfaces = [_on_skin(body, count, radius)]
         if skirt:
-            mesh, triangles = skirt_mesh(body)
-            sheet = _spread(mesh, triangles, np.ones(len(triangles)), skirt)
-            under = cKDTree(spots.places).query(sheet.places)[1]
-            on_skin = replace(sheet, faces=spots.faces[under], barycentric=spots.barycentric[under])
-            home, beside = np.concatenate([home, sheet.places]), np.concatenate([beside, count + sheet.neighbours()])
-            off = np.concatenate([off, sheet.places - spots.places[under]])
-            coordinates = np.concatenate([coordinates, beside_coordinates(sheet.places, spots.places, template, radius)])
-            spots = Spots(*(np.concatenate(pair) for pair in zip(astuple(spots), astuple(on_skin), strict=True)))
-            self.region = np.concatenate([self.region, np.full(skirt, "skirt")])
-        frames, of_sheet = _frames(spots.normals), np.arange(len(home)) >= count
-        self.points: SurfacePoints = body.surface(spots.faces, spots.barycentric.astype(np.float32))
+            surfaces.append(_on_sheet(body, skirt, radius, surfaces[0]))
+        of = {name: np.concatenate([surface[name] for surface in surfaces]) for name in surfaces[0]}
+        self.points: SurfacePoints = body.surface(of["faces"], of["barycentric"].astype(np.float32))
+        self.region = of["region"]  # [N] names of DENSITY's keys, and "skirt"
         f32 = lambda x: torch.from_numpy(np.ascontiguousarray(x, np.float32))  # noqa: E731
+        frames = f32(_frames(of["normals"]))
         buffers = {
-            "faces": torch.from_numpy(spots.faces), "barycentric": f32(spots.barycentric), "frames": f32(frames),
-            "frame_quaternions": quaternion_from_rotation(f32(frames)), "spacing": f32(spots.spacing), "off": f32(off), "home": f32(home),
-            "opacity": f32(np.where(of_sheet, UNSEEN, OPACITY)), "sheet": torch.from_numpy(of_sheet.astype(np.int64)),
-            "covered": torch.from_numpy((self.region == "legs") & bool(skirt)), "coordinates": f32(coordinates),
-            "neighbours": torch.from_numpy(beside),
+            "faces": torch.from_numpy(of["faces"]), "neighbours": torch.from_numpy(of["neighbours"]),
+            **{name: f32(of[name]) for name in ("barycentric", "spacing", "off", "home", "opacity", "coordinates")},
+            "frames": frames, "frame_quaternions": quaternion_from_rotation(frames),
+            "covered": torch.from_numpy((self.region == "legs") & bool(skirt)), "sheet": torch.from_numpy(of["sheet"]),
             "parents": torch.tensor([max(p, 0) for p in body.parents]), "ancestor_table": ancestors(body.parents),
         }  # fmt: skip
         for name, value in buffers.items():
@@ -147,19 +134,29 @@ class Anchors(KeptDtype):
         return GaussianCloud(means, rotations, cloud.scales, cloud.opacities, cloud.colors), turns
 
 
-@dataclass(frozen=True)
-class Spots:
-    """N spots spread over a mesh."""
+def _on_skin(body: Body, count: int, radius: float) -> dict[str, NDArray[Any]]:
+    """The skin's anchors: arrays [N, ...] by the names of `Anchors`' buffers, and their places, normals and region."""
+    template, region = _template(body), face_regions(body)
+    density = np.select([region == name for name in DENSITY], list(DENSITY.values()))
+    of = _spread(template, body.faces, density, count)
+    return of | {
+        "home": of["places"] - INSET * of["spacing"][:, None] * of["normals"], "off": np.zeros_like(of["places"]),
+        "coordinates": triplane_coordinates(of["places"], template, radius), "region": region[of["faces"]],
+        "opacity": np.full(count, OPACITY), "sheet": np.zeros(count, np.int64),
+    }  # fmt: skip
 
-    faces: NDArray[np.int64]  # [N] triangle
-    barycentric: NDArray[np.float64]  # [N, 3]
-    places: NDArray[np.float64]  # [N, 3]
-    normals: NDArray[np.float64]  # [N, 3] outward, unit
-    spacing: NDArray[np.float64]  # [N] metres
 
-    def neighbours(self) -> NDArray[np.int64]:  # [N, NEIGHBOURS]
-        apart = np.concatenate([self.places, TURNED * self.normals], 1)
-        return cKDTree(apart).query(apart, NEIGHBOURS + 1)[1][:, 1:]
+def _on_sheet(body: Body, count: int, radius: float, skin: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The same of the sheet's anchors, each carried by the skin's nearest."""
+    mesh, triangles = skirt_mesh(body)
+    of = _spread(mesh, triangles, np.ones(len(triangles)), count)
+    under = cKDTree(skin["places"]).query(of["places"])[1]
+    return of | {
+        "faces": skin["faces"][under], "barycentric": skin["barycentric"][under], "neighbours": len(skin["faces"]) + of["neighbours"],
+        "home": of["places"], "off": of["places"] - skin["places"][under],
+        "coordinates": beside_coordinates(of["places"], skin["places"], _template(body), radius), "region": np.full(count, "skirt"),
+        "opacity": np.full(count, UNSEEN), "sheet": np.ones(count, np.int64),
+    }  # fmt: skip
 
 
 def _spread(
@@ -167,14 +164,24 @@ def _spread(
     triangles: NDArray[np.int64],  # [F, 3]
     density: NDArray[np.float64],  # [F] relative
     count: int,
-) -> Spots:
+) -> dict[str, NDArray[Any]]:
+    """Spots spread over a mesh: triangle, barycentric weights, places, normals, spacing and the neighbours of each."""
     corners = vertices[triangles]
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     area = np.linalg.norm(cross, axis=1) / 2
     picked, barycentric = sample_surface(corners, density, count)
-    spacing = np.sqrt((area * density).sum() / (count * density[picked]))
+    places = np.einsum("nkc,nk->nc", corners[picked], barycentric)
     normals = _interpolated_normals(vertices, triangles, cross, picked, barycentric)
-    return Spots(picked, barycentric, np.einsum("nkc,nk->nc", corners[picked], barycentric), normals, spacing)
+    apart = np.concatenate([places, TURNED * normals], 1)
+    return {
+        "faces": picked, "barycentric": barycentric, "places": places, "normals": normals,
+        "spacing": np.sqrt((area * density).sum() / (count * density[picked])),
+        "neighbours": cKDTree(apart).query(apart, NEIGHBOURS + 1)[1][:, 1:],
+    }  # fmt: skip
+
+
+def _template(body: Body) -> NDArray[np.float64]:  # [V, 3]
+    return body.template.detach().cpu().numpy().astype(np.float64)
 
 
 def face_regions(body: Body) -> NDArray[np.str_]:

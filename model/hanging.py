@@ -31,7 +31,7 @@ class Hanging(KeptDtype):
 
     def __init__(self, body: Body, points: SurfacePoints, least: Tensor):
         super().__init__()
-        self.top, self.bottom = _height(body, "left_hip"), (_height(body, "left_hip") + _height(body, "left_knee")) / 2
+        self.top, self.bottom = rest_height(body, "left_hip"), (rest_height(body, "left_hip") + rest_height(body, "left_knee")) / 2
         buffers = {
             "rest": points.rest, "legs": points.weights[:, LEGS].sum(1), "least": least,
             "carriers": torch.tensor([JOINT_NAMES.index(name) for name in CARRIERS], device=points.rest.device),
@@ -57,11 +57,11 @@ class Hanging(KeptDtype):
 
 def hung(body: Body, places: Tensor) -> Tensor:  # [N, 3] template space → [N]
     """How much cloth at these places hangs, 0..1: the less the nearer to the waist."""
-    hip = _height(body, "left_hip")
+    hip = rest_height(body, "left_hip")
     return _ramp(places[..., 1], hip + WAIST[0], hip + WAIST[1])
 
 
-def _height(body: Body, joint: str) -> float:
+def rest_height(body: Body, joint: str) -> float:  # metres, template space
     return float(body.joint_template[JOINT_NAMES.index(joint), 1])
 
 

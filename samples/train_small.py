@@ -44,7 +44,7 @@ class Leg:
 
 
 def small_legs(folder: Path, people: Sequence[int], seed: int) -> list[Leg]:
-    """The three legs of the shipped weights, in folders of their own; seeds of the people are `seed` and the two after."""
+    """Three legs as those that ended the shipped weights, in folders of their own; seeds of the people are `seed` and the two after."""
     every = replace(PRESETS["small"], talks=0, speakers=0, views=14, skirts=SKIRTS, held_out=0.02)
     whole = replace(every, views=16, skirts=0.0, half_bodies=0)
     kinds = {"first": (every, "small.yaml"), "many": (every, "small.yaml"), "whole": (whole, "small_whole.yaml")}

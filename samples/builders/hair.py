@@ -11,11 +11,12 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, maximum_filter1d
 
 from model.body import JOINT_NAMES
+from model.winding import grid_faces, wound
 from samples.builders.anatomy import Anatomy
 from samples.builders.fields import bump, noise, smoothstep
 from samples.builders.hairstyles import BEARD_STYLES, HAIR_STYLES, HairStyle
 from samples.builders.layers import Layer, carried, clip, joined, refine, select_faces, smoothed
-from samples.builders.lofts import grid_faces, lying_on, spline, tube, wound
+from samples.builders.lofts import lying_on, spline, tube
 from samples.builders.looks import Look
 
 HEAD, SPINE3 = JOINT_NAMES.index("head"), JOINT_NAMES.index("spine3")

@@ -12,10 +12,11 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from model.body import JOINT_NAMES
+from model.winding import grid_faces, hull_reach, wound
 from samples.builders.fields import noise, smoothstep
 from samples.builders.garments import ANKLE, FOOTWEAR, TUCKED_HEM, WAIST, Neckline, Upper
 from samples.builders.layers import Layer, carried, clip, hemmed, push_out, refine, select_faces
-from samples.builders.lofts import grid_faces, hull_reach, lying_on, spline, tube, wound
+from samples.builders.lofts import lying_on, spline, tube
 from samples.builders.looks import Worn
 
 Field = Callable[[np.ndarray], np.ndarray]  # places [P, 3] → metres inside a garment's edge [P]

@@ -5,7 +5,7 @@ import torch
 
 from model.anchors import UNSEEN, Anchors
 from model.body import JOINT_NAMES
-from model.skirt import ABOVE_ANKLE, ABOVE_HIP, skirt_mesh
+from model.skirt import ABOVE_ANKLE, ABOVE_HIP, COLUMNS, NARROWER, ROWS, skirt_mesh
 from model.stage1 import COVERED_OFFSET, OFFSET_STEP, OUTPUTS, Stage1
 from model.types import SMPLX_SHAPES, Camera, SmplxParams
 from model.visibility import ColorFill, sight
@@ -67,8 +67,9 @@ def test_its_triangles_face_outward_and_it_grows_no_narrower(body):
     a, b, c = points[torch.from_numpy(triangles)].unbind(1)
     normal = torch.linalg.cross(b - a, c - a)
     assert ((normal * (a + b + c) / 3)[:, [0, 2]].sum(1) > 0).all()
-    reach = points.view(48, 96, 3)[..., [0, 2]].norm(dim=-1).mean(1)
+    reach = points.view(ROWS, COLUMNS, 3)[..., [0, 2]].norm(dim=-1).mean(1)
     assert reach[-1] > reach[0]
+    assert (reach.diff() >= (NARROWER - 1) * reach[:-1]).all()
 
 
 def test_the_skin_keeps_its_anchors(anchors, bare):
