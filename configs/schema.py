@@ -136,6 +136,7 @@ class Stage1Config(Section):
     fusion_layers: int = Field(2, description="layers of the triplane + SMPL-X token transformer")
     gaussians: int = Field(8192, description="anchors on the template's skin, each one Gaussian")
     skirt: int = Field(0, description="anchors of a sheet of cloth round both legs, from which skirts are made, each one more Gaussian", ge=0)
+    patterns: int = Field(0, description="waves at most of the pattern of a garment, which goes on where no picture shows it", ge=0, le=16)
     corrections: int = Field(3, description="how often the avatar is drawn beside its picture and corrected by what differs", ge=0)
     max_offset: float = Field(0.25, description="largest offset of a Gaussian from its anchor, metres: long hair and skirts need much")
     max_scale: float = Field(0.05, description="largest standard deviation of a Gaussian, metres")

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from configs.schema import Stage1Config
 from model.anchors import Anchors, Stance
 from model.body import Body
+from model.cloth_pattern import ClothPattern
 from model.feedback import Correction, Exchange, differences
-from model.geometry import apply_matrices, full_precision, quaternion_multiply, soft_bound, working_dtype
+from model.geometry import apply_matrices, full_precision, quaternion_multiply, rotate, soft_bound, working_dtype
 from model.image_encoders import make_image_encoder
 from model.layers import Block, RMSNorm
 from model.smplx_tokens import SmplxDecoder, SmplxQueries
@@ -30,6 +31,10 @@ FEATURES = 64  # learned features of an anchor, before its four picture values
 EDGES = 3  # features of an anchor that say how far the outline is, outward, inward and far outward
 PICTURE = 4  # anchor features after the learned: RGB (the picture's where the anchor is seen, else a guess), and how well it is seen
 OUTPUTS = 14  # of the head, which `GaussianHead.decode` takes; the last three are colours
+PATTERN = 2  # what anchors hear of the pattern of their cloth: how it differs from its mean there, and how strong it is
+PATTERN_UNIT = 0.1  # of colour differences in these
+CLOTH = 0.008  # metres of cloth over the middle of a Gaussian
+STEEPEST = 0.25  # cosine of the line of sight to the normal beyond which it is taken for no flatter
 ANCHOR_CODE = 12  # learned channels that tell anchors apart
 SCALE_SHAPE = (0.5, 0.5, 0.2)  # initial Gaussian, in units of the anchor spacing: flat on the surface
 SCALE_DOWN, SCALE_UP = 0.25, 1.2  # largest change of its log: smaller ones would leave holes between neighbours
@@ -61,6 +66,7 @@ class Reading(TensorGroup):
     outline: Tensor  # [B, N, len(OUTLINE) + EDGES + 1] whether the background begins there, how far it is, how much this outline counts
     colors: Tensor  # [B, N, 3]
     seen: Tensor  # [B, N] how well, 0..1
+    toward: Tensor  # [B, N, 3] the way to the camera, template space, so long that it leads a metre out of the surface
 
 
 class Stage1(nn.Module):
@@ -74,6 +80,7 @@ class Stage1(nn.Module):
         pixel_inputs = config.pixel_channels + 1 + len(OUTLINE) + EDGES + PICTURE
         self.anchors = Anchors(body, config.gaussians, config.triplane_radius, config.skirt)
         self.color_fill = ColorFill(self.anchors.places, self.anchors.sheet)
+        self.cloth_pattern = ClothPattern(body, self.anchors.places, self.anchors.sheet, config.patterns) if config.patterns else None
         self.image_encoder = make_image_encoder(config.image, width, heads, config.pixel_channels)
         self.queries = SmplxQueries(config.smplx_tokens, config.smplx_layers, width, heads)
         self.smplx_decoder = SmplxDecoder(body, width)
@@ -85,7 +92,7 @@ class Stage1(nn.Module):
         self.fusion_norm = RMSNorm(width)
         self.whole = nn.Linear(width, channels)  # what concerns all anchors: light, skin, clothes as a whole
         self.anchor_code = nn.Parameter(torch.randn(config.gaussians, ANCHOR_CODE) * 0.02)
-        inputs = 3 * channels + pixel_inputs
+        inputs = 3 * channels + pixel_inputs + (PATTERN if config.patterns else 0)
         self.anchor_features = _features(inputs + ANCHOR_CODE, 2 * FEATURES)
         self.skirt_features = _features(inputs, FEATURES) if config.skirt else None
         self.head = GaussianHead(config.max_offset, config.max_scale)
@@ -134,11 +141,13 @@ class Stage1(nn.Module):
         tokens = AvatarTokens(first(smplx), self._fuse(pixels, first(smplx), image_tokens))
         planes = self.sample_planes(tokens.triplane).flatten(2)
         with torch.no_grad():  # colours again, from where the Gaussians have moved to: clothes and hair lie off the body
-            alone = self.head.decode(self.head.outputs(self._learned(planes, pixels)), _guess(pixels), self.anchors)
+            plain = pixels.new_zeros(*pixels.shape[:2], PATTERN)
+            alone = self.head.decode(self.head.outputs(self._learned(planes, pixels, plain)), _guess(pixels), self.anchors)
             offsets = (alone.means - self.anchors.points.rest).repeat_interleave(views, 0)
             again = self._read_picture(flat(images), blank, stance, focal_over_size, principal, offsets).map(every)
-            pixels = torch.cat([pixels[..., :-PICTURE], self._join_colors(again).to(pixels)], -1)
-        learned = self._learned(planes, pixels)
+            colors, pattern = self._join_colors(again, alone)
+            pixels = torch.cat([pixels[..., :-PICTURE], colors.to(pixels)], -1)
+        learned = self._learned(planes, pixels, pattern)
         change = learned.new_zeros(*learned.shape[:2], OUTPUTS)
         if corrected:
             pictures = torch.cat([images.float(), every(cover)], 2)
@@ -171,9 +180,15 @@ class Stage1(nn.Module):
         """How far canonical Gaussians have moved from where they start at their anchors, [B, N, 3] metres."""
         return cloud.means.float() - self.anchors.home
 
-    def _learned(self, planes: Tensor, pixels: Tensor) -> Tensor:  # [B, N, 3 C] read off the planes, [B, N, P'] → [B, N, FEATURES]
+    def _learned(
+        self,
+        planes: Tensor,  # [B, N, 3 C] read off the planes
+        pixels: Tensor,  # [B, N, P']
+        pattern: Tensor,  # [B, N, PATTERN]
+    ) -> Tensor:  # [B, N, FEATURES]
         skin, dtype = self.anchors.skin, working_dtype(self.anchor_code)
-        read = torch.cat([planes.to(dtype), pixels.to(dtype)], -1)
+        heard = (planes, pixels) if self.cloth_pattern is None else (planes, pixels, pattern)
+        read = torch.cat([x.to(dtype) for x in heard], -1)
         learned = self.anchor_features(torch.cat([read[:, :skin], self.anchor_code.to(dtype).expand(len(planes), -1, -1)], -1))
         if self.skirt_features is not None:
             learned = torch.cat([learned, self.skirt_features(read[:, skin:])], 1)
@@ -212,14 +227,16 @@ class Stage1(nn.Module):
             view = sight(means, turns, self.anchors.frames[..., 2], focal_over_size, principal, self.anchors.skin)
             colors, seen = _read(image, view.places), view.seen * (_read(blank, view.places)[..., 0] < 0.25)
             if features is None:
-                return Reading(colors[..., :0], colors[..., :0], colors, seen)
+                sight_line = rotate(turns, -F.normalize(means, dim=-1), back=True)
+                toward = sight_line / view.facing.clamp(min=STEEPEST)[..., None]
+                return Reading(colors[..., :0], colors[..., :0], colors, seen, toward)
             rim = view.inside * (1 - view.facing.abs()) + 1e-3  # an outline tells most where the surface turns away
             empty = _read(blank, view.outline.flatten(1, 2)).unflatten(1, view.outline.shape[1:3])[..., 0]
             edges = edge_distances(features[1], view.places, view.step)
             inside = view.inside[..., None]
             outline = torch.cat([empty * inside, edges * inside, rim[..., None]], -1)
         with full_precision(image):
-            return Reading(torch.cat([_read(features[0], view.places), view.facing[..., None]], -1), outline, colors, seen)
+            return Reading(torch.cat([_read(features[0], view.places), view.facing[..., None]], -1), outline, colors, seen, colors[..., :0])
 
     def _join(self, reading: Reading) -> Tensor:
         """What V pictures show at the anchors, [B, V, N, ...] each → [B, N, channels + facing 1 + outline + edges + RGB 3 + seen 1]."""
@@ -228,12 +245,26 @@ class Stage1(nn.Module):
             joined = (reading.values * share[..., None]).sum(1) * best[..., None]
             rims = _shares(reading.outline[..., -1])[0][..., None]
             outline = (reading.outline[..., :-1] * rims).sum(1)
-            return torch.cat([joined, outline, self._join_colors(reading)], -1)
+            return torch.cat([joined, outline, self._join_colors(reading)[0]], -1)
 
-    def _join_colors(self, reading: Reading) -> Tensor:  # [B, V, N, ...] each → [B, N, RGB 3 + seen 1]
+    def _join_colors(
+        self,
+        reading: Reading,  # [B, V, N, ...] each
+        alone: GaussianCloud | None = None,  # [B, N] what was read; none: patterns are not sought
+    ) -> tuple[Tensor, Tensor]:  # [B, N, RGB 3 + seen 1], [B, N, PATTERN]
         with full_precision(reading.seen):
             share, best = _shares(reading.seen)
-            return torch.cat([self.color_fill((reading.colors * share[..., None]).sum(1), best), best[..., None]], -1)
+            colors = (reading.colors * share[..., None]).sum(1)
+            if self.cloth_pattern is None or alone is None:
+                nothing = colors.new_zeros(*best.shape, PATTERN)
+                return torch.cat([self.color_fill(colors, best), best[..., None]], -1), nothing
+            seen_at = alone.means + CLOTH * (reading.toward * share[..., None]).sum(1)
+            places = alone.means + CLOTH * self.anchors.frames[..., 2]
+            there, here, strength = self.cloth_pattern(colors, best * alone.opacities, seen_at, places)
+            # what is no pattern is filled in, and the pattern goes on
+            filled = self.color_fill(colors - there, best) + torch.lerp(here, there, best[..., None])
+            pattern = torch.cat([here.mean(-1, keepdim=True), strength], -1) / PATTERN_UNIT
+            return torch.cat([filled, best[..., None]], -1), pattern
 
     def _fuse(self, pixels: Tensor, smplx: Tensor, image_tokens: Tensor) -> Tensor:  # [B, 3, C, R, R]
         pixels = pixels[:, : self.anchors.skin]
