@@ -25,14 +25,16 @@ SAMPLES = 1536  # points of a part that are used, the best seen
 LEAST = 60  # of them that are seen, without which a part has no pattern
 DETAIL = 6  # functions each way that the shading of a part is made of, which is no pattern
 LONGEST, SHORTEST = 7.0, 48.0  # cycles a metre
-LOUDER = 8.0  # than waves of its length usually are is a wave of a pattern
-EXPLAINS = 0.03  # of the variance at least
-RING = 6.0  # cycles a metre: width of the rings of frequencies over which the usual is a mean
+LOUDER = 6.0  # than waves of its length usually are is a wave of a pattern
+EXPLAINS = (0.012, 0.09)  # of the variance at least: a wave along or across, and another
+RING = 8.0  # cycles a metre: width of the rings of frequencies over which the usual is a mean
+COMMON = 0.5  # of what is seen is explained better by a wave of a pattern
 FAINT = 1 / 255  # of a colour: no wave is fainter
+BLUR = 0.005  # metres: width of what Gaussians make of a spot, against which waves are drawn the stronger
 OUTLIER = 2.5  # standard deviations, at which differences are cut
 RIDGE = 0.01  # of the weight, against waves that what is seen does not tell apart
-ALIGNED = (1.2, 0.97)  # a wave as good as so far upright or level is: cycles a metre off, share of the power
-ZOOMS = (0.25, 0.05)  # cycles a metre between the frequencies tried round the best
+ALIGNED = (1.2, 0.93)  # a wave as good as so far upright or level is: cycles a metre off, share of the power
+ZOOMS = (0.25, 0.05, 0.02)  # cycles a metre between the frequencies tried round the best
 
 
 class Unrolled(NamedTuple):
@@ -107,7 +109,9 @@ class ClothPattern(nn.Module):
             of = lambda x: x.gather(2, used.view(*used.shape, *[1] * (x.dim() - 3)).expand(-1, -1, -1, *x.shape[3:]))  # noqa: E731
             fit = _Fit(self, Unrolled(of(seen.along), of(seen.across)), of(weight), of(part(colors.float())))
             frequencies, coefficients = fit.waves()
-            made = [torch.cat(_sines(at, frequencies), -1) @ coefficients for at in (seen, there)]
+            blur = torch.exp(-0.5 * (2 * math.pi * BLUR) ** 2 * frequencies.square().sum(-1))
+            stronger = coefficients / torch.cat([blur, blur], -1)[..., None]
+            made = [torch.cat(_sines(at, frequencies), -1) @ x for at, x in ((seen, coefficients), (there, stronger))]
             strength = made[1].square().mean((2, 3), keepdim=True).sqrt().expand(*made[1].shape[:3], 1)
             first, second, strong = (x.flatten(1, 2)[:, self.back] * self.inside[:, None] for x in (*made, strength))
         return first, second, strong
@@ -139,7 +143,8 @@ class _Fit:
         """Frequencies [B, P, 2 K, 2] of each part, and the coefficients [B, P, 4 K, 3] of their cosines, then sines, zero if none."""
         power = lambda x: self._of_garments((self.weight * x.square()).sum(-1, keepdim=True))[..., 0]  # noqa: E731
         variance = power(self.signal).clamp(min=1e-9)  # [B, G]
-        least = torch.maximum(EXPLAINS * variance, FAINT**2 * self._of_garments(self.total))  # of it that a wave explains
+        seen = self._of_garments(self.total)
+        faint = FAINT**2 * seen
         left, rest, alive = variance, self.signal, torch.ones_like(variance, dtype=torch.bool)
         tables = [2 * math.pi * x[..., None] * self.pattern.table for x in self.at]
         sines = [torch.cat([t.cos(), t.sin()], -1) for t in tables]  # [B, P, S, 2 frequencies a side] along, and across
@@ -152,7 +157,11 @@ class _Fit:
             functions = self._functions(self._of_parts(torch.stack(found, 2)), self._of_parts(tried.float()))
             after = self.signal - (functions @ self._solved(functions, self.signal[..., None]))[..., 0]
             now = power(after)
-            alive = alive & (loud > LOUDER) & (left - now > least)
+            # a print makes waves too, but they spoil most of the rest
+            nearer = self._of_garments((self.weight * (after.abs() < rest.abs())).sum(-1))
+            straight = (found[-1] == 0).any(-1)
+            least = torch.maximum(torch.where(straight, *EXPLAINS) * variance, faint)
+            alive = alive & (loud > LOUDER) & (left - now > least) & (nearer > COMMON * seen)
             rest = torch.where(self._of_parts(alive[..., None])[..., :1].bool(), after, rest)
             left = torch.where(alive, now, left)
             taken.append(alive)

@@ -33,7 +33,7 @@ PICTURE = 4  # anchor features after the learned: RGB (the picture's where the a
 OUTPUTS = 14  # of the head, which `GaussianHead.decode` takes; the last three are colours
 PATTERN = 2  # what anchors hear of the pattern of their cloth: how it differs from its mean there, and how strong it is
 PATTERN_UNIT = 0.1  # of colour differences in these
-CLOTH = 0.008  # metres of cloth over the middle of a Gaussian
+CLOTH = (0.008, 0.004)  # metres of cloth over the middle of a Gaussian, of the skin's and of the sheet's
 STEEPEST = 0.25  # cosine of the line of sight to the normal beyond which it is taken for no flatter
 ANCHOR_CODE = 12  # learned channels that tell anchors apart
 SCALE_SHAPE = (0.5, 0.5, 0.2)  # initial Gaussian, in units of the anchor spacing: flat on the surface
@@ -258,8 +258,9 @@ class Stage1(nn.Module):
             if self.cloth_pattern is None or alone is None:
                 nothing = colors.new_zeros(*best.shape, PATTERN)
                 return torch.cat([self.color_fill(colors, best), best[..., None]], -1), nothing
-            seen_at = alone.means + CLOTH * (reading.toward * share[..., None]).sum(1)
-            places = alone.means + CLOTH * self.anchors.frames[..., 2]
+            depth = torch.where(self.anchors.sheet > 0, CLOTH[1], CLOTH[0])[:, None]
+            seen_at = alone.means + depth * (reading.toward * share[..., None]).sum(1)
+            places = alone.means + depth * self.anchors.frames[..., 2]
             there, here, strength = self.cloth_pattern(colors, best * alone.opacities, seen_at, places)
             # what is no pattern is filled in, and the pattern goes on
             filled = self.color_fill(colors - there, best) + torch.lerp(here, there, best[..., None])
