@@ -165,6 +165,8 @@ class _Fit:
             rest = torch.where(self._of_parts(alive[..., None])[..., :1].bool(), after, rest)
             left = torch.where(alive, now, left)
             taken.append(alive)
+            if not alive.is_cuda and not alive.any():  # a GPU would be waited for
+                break
         own, chosen = self._of_parts(torch.stack(found, 2)), self._of_parts(torch.stack(taken, -1).float())  # [B, P, K, 2], [B, P, K]
         trunk, hips = PARTS.index("trunk"), PARTS.index("hips")
         others, too = own.clone(), torch.zeros_like(chosen)  # tops reach down the hips

@@ -6,6 +6,7 @@ import torch
 from model.anchors import Anchors
 from model.cloth_pattern import PARTS, ClothPattern
 from model.stage1 import PATTERN, Stage1
+from model.types import Camera, SmplxParams
 from tests.tiny import tiny_stage1
 
 SKIN, SHEET = 6144, 2048
@@ -108,8 +109,28 @@ def test_people_of_a_batch_do_not_mix(pattern, anchors, flat):
         torch.testing.assert_close(together[1], one[0], atol=1e-3, rtol=0)
 
 
-def test_network_hears_of_patterns_where_asked(body):
-    plain = Stage1(tiny_stage1(64, 256), body)
-    heard = Stage1(tiny_stage1(64, 256).model_copy(update={"patterns": 3}), body)
+@pytest.mark.parametrize("views", [1, 2])
+def test_a_network_guesses_stripes_behind_where_it_is_asked_to_hear_of_patterns(body, views):
+    """Pictures of level stripes on all that they show: of the front, and of the same from a little aside."""
+    side, focal, away, period = 256, 17 * 256, 34.0, 0.08  # from afar, that all is shown alike
+    torch.manual_seed(0)
+    plain = Stage1(tiny_stage1(side, 4096), body)
+    heard = Stage1(tiny_stage1(side, 4096).model_copy(update={"patterns": 3}), body)
     assert plain.cloth_pattern is None
     assert heard.anchor_features[0].in_features == plain.anchor_features[0].in_features + PATTERN
+    rows = (torch.arange(side) + 0.5 - side / 2) * away / focal
+    wave = 0.5 + 0.3 * torch.cos(2 * torch.pi * rows / period)
+    pictures = wave[:, None].expand(1, views, 3, side, side)
+    motion = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0])).repeat(views, 1, 1)
+    motion[:, :3, 3] = torch.tensor([0.0, -0.4, away])
+    params = body.moved(SmplxParams.zeros(views), motion).map(lambda x: x[None])
+    k = torch.tensor([[focal, 0, side / 2], [0, focal, side / 2], [0, 0, 1]]).expand(1, views, 3, 3)
+    cameras = Camera(torch.eye(4).expand(1, views, 4, 4), k, torch.tensor([side, side]).expand(1, views, 2))
+    with torch.no_grad():
+        guess = heard.encode_several(pictures, cameras, params, corrected=False).pixels[0, :, -4]
+    anchors = heard.anchors
+    behind = (anchors.frames[..., 2][:, 2] < -0.5) & (heard.cloth_pattern.back < heard.cloth_pattern.index.shape[1])
+    behind &= heard.cloth_pattern.inside > 0
+    true = torch.cos(2 * torch.pi * (-anchors.places[:, 1] - 0.4) / period)[behind]
+    found = guess[behind] - guess[behind].mean()
+    assert float((found * true).sum() / (found.norm() * true.norm())) > 0.85
