@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from model.body import JOINT_NAMES, Body
+from model.fixed_sums import KeptDtype
 from model.geometry import full_precision
 
 PARTS = ("trunk", "hips", "arms", "legs", "skirt")
@@ -44,7 +45,7 @@ class Unrolled(NamedTuple):
     across: Tensor  # [B, P, M] metres round it
 
 
-class ClothPattern(nn.Module):
+class ClothPattern(KeptDtype):
     """Waves in the colours of points on a dressed body."""
 
     index: Tensor  # [P, M] points of the parts, padded by their first

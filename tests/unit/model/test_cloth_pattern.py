@@ -109,6 +109,14 @@ def test_people_of_a_batch_do_not_mix(pattern, anchors, flat):
         torch.testing.assert_close(together[1], one[0], atol=1e-3, rtol=0)
 
 
+def test_it_keeps_its_precision_in_a_network_that_is_cast(pattern, anchors, flat):
+    colors = painted(0.5 + 0.4 * STRIPES["upright"](*flat[:2]))[None]
+    given = colors, front(anchors)[None], anchors.places[None], anchors.places[None]
+    before = pattern(*given)
+    for x, y in zip(before, pattern.bfloat16()(*given), strict=True):
+        assert torch.equal(x, y)
+
+
 @pytest.mark.parametrize("views", [1, 2])
 def test_a_network_guesses_stripes_behind_where_it_is_asked_to_hear_of_patterns(body, views):
     """Pictures of level stripes on all that they show: of the front, and of the same from a little aside."""
