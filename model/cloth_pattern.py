@@ -59,6 +59,7 @@ class ClothPattern(KeptDtype):
     frequencies: Tensor  # [Q, 2] cycles a metre, along and across
     usable: Tensor  # [Q]
     ring: Tensor  # [Q, rings] share of each ring
+    ring_size: Tensor  # [rings] usable frequencies of each
     table: Tensor  # [frequencies a side]
 
     def __init__(self, body: Body, places: Tensor, sheet: Tensor, waves: int):
@@ -83,11 +84,13 @@ class ClothPattern(KeptDtype):
         place = (length / RING - 0.5).clamp(0, rings - 1 - 1e-3)
         ring = torch.zeros(len(frequencies), rings).scatter_(1, place.long()[:, None], 1 - place.frac()[:, None])
         ring.scatter_(1, place.long()[:, None] + 1, place.frac()[:, None])
+        usable = (length > LONGEST) & (length < SHORTEST) & ~twice
         buffers = {
             "index": index, "given": given, "back": back, "inside": (part >= 0).float(), "kind": kind, "axis": axis,
             "round": torch.tensor([*ROUND, 1.0], device=part.device)[part],
             "member": torch.tensor([[float(p in garment) for p in PARTS] for garment in GARMENTS]),
-            "frequencies": frequencies, "usable": (length > LONGEST) & (length < SHORTEST) & ~twice, "ring": ring, "table": table,
+            "frequencies": frequencies, "usable": usable, "ring": ring, "ring_size": (ring * usable[:, None]).sum(0).clamp(min=1e-6),
+            "table": table,
         }  # fmt: skip
         for name, value in buffers.items():
             self.register_buffer(name, value.to(places.device), persistent=False)
@@ -184,8 +187,7 @@ class _Fit:
         cc, cs, sc, ss = (products[..., i : i + side, j : j + side].flatten(2) for i in (0, side) for j in (0, side))
         power = torch.cat([(cc - ss).square() + (sc + cs).square(), (cc + ss).square() + (sc - cs).square()], -1)
         power = self._of_garments(power / self.total[..., None]) * pattern.usable  # [B, G, Q]
-        shares = pattern.ring * pattern.usable[:, None]
-        usual = power @ shares / shares.sum(0).clamp(min=1e-6)
+        usual = power @ pattern.ring / pattern.ring_size
         usual = usual.flip(-1).cummax(-1).values.flip(-1)  # shorter waves are no louder
         loud, at = (power / (usual @ pattern.ring.mT).clamp(min=1e-12)).max(-1)
         return pattern.frequencies[at], loud

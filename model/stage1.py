@@ -92,7 +92,8 @@ class Stage1(nn.Module):
         self.fusion_norm = RMSNorm(width)
         self.whole = nn.Linear(width, channels)  # what concerns all anchors: light, skin, clothes as a whole
         self.anchor_code = nn.Parameter(torch.randn(config.gaussians, ANCHOR_CODE) * 0.02)
-        inputs = 3 * channels + pixel_inputs + (PATTERN if config.patterns else 0)
+        self.heard_of_pattern = PATTERN if config.patterns else 0
+        inputs = 3 * channels + pixel_inputs + self.heard_of_pattern
         self.anchor_features = _features(inputs + ANCHOR_CODE, 2 * FEATURES)
         self.skirt_features = _features(inputs, FEATURES) if config.skirt else None
         self.head = GaussianHead(config.max_offset, config.max_scale)
@@ -141,7 +142,7 @@ class Stage1(nn.Module):
         tokens = AvatarTokens(first(smplx), self._fuse(pixels, first(smplx), image_tokens))
         planes = self.sample_planes(tokens.triplane).flatten(2)
         with torch.no_grad():  # colours again, from where the Gaussians have moved to: clothes and hair lie off the body
-            plain = pixels.new_zeros(*pixels.shape[:2], PATTERN)
+            plain = pixels.new_zeros(*pixels.shape[:2], self.heard_of_pattern)
             alone = self.head.decode(self.head.outputs(self._learned(planes, pixels, plain)), _guess(pixels), self.anchors)
             offsets = (alone.means - self.anchors.points.rest).repeat_interleave(views, 0)
             again = self._read_picture(flat(images), blank, stance, focal_over_size, principal, offsets).map(every)
@@ -184,11 +185,10 @@ class Stage1(nn.Module):
         self,
         planes: Tensor,  # [B, N, 3 C] read off the planes
         pixels: Tensor,  # [B, N, P']
-        pattern: Tensor,  # [B, N, PATTERN]
+        pattern: Tensor,  # [B, N, PATTERN], of no width where patterns are not heard of
     ) -> Tensor:  # [B, N, FEATURES]
         skin, dtype = self.anchors.skin, working_dtype(self.anchor_code)
-        heard = (planes, pixels) if self.cloth_pattern is None else (planes, pixels, pattern)
-        read = torch.cat([x.to(dtype) for x in heard], -1)
+        read = torch.cat([x.to(dtype) for x in (planes, pixels, pattern)], -1)
         learned = self.anchor_features(torch.cat([read[:, :skin], self.anchor_code.to(dtype).expand(len(planes), -1, -1)], -1))
         if self.skirt_features is not None:
             learned = torch.cat([learned, self.skirt_features(read[:, skin:])], 1)
@@ -251,12 +251,12 @@ class Stage1(nn.Module):
         self,
         reading: Reading,  # [B, V, N, ...] each
         alone: GaussianCloud | None = None,  # [B, N] what was read; none: patterns are not sought
-    ) -> tuple[Tensor, Tensor]:  # [B, N, RGB 3 + seen 1], [B, N, PATTERN]
+    ) -> tuple[Tensor, Tensor]:  # [B, N, RGB 3 + seen 1], [B, N, PATTERN], of no width where patterns are not heard of
         with full_precision(reading.seen):
             share, best = _shares(reading.seen)
             colors = (reading.colors * share[..., None]).sum(1)
             if self.cloth_pattern is None or alone is None:
-                nothing = colors.new_zeros(*best.shape, PATTERN)
+                nothing = colors.new_zeros(*best.shape, self.heard_of_pattern)
                 return torch.cat([self.color_fill(colors, best), best[..., None]], -1), nothing
             depth = torch.where(self.anchors.sheet > 0, CLOTH[1], CLOTH[0])[:, None]
             seen_at = alone.means + depth * (reading.toward * share[..., None]).sum(1)

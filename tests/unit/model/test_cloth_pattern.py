@@ -119,7 +119,7 @@ def test_it_keeps_its_precision_in_a_network_that_is_cast(pattern, anchors, flat
 
 @pytest.mark.parametrize("views", [1, 2])
 def test_a_network_guesses_stripes_behind_where_it_is_asked_to_hear_of_patterns(body, views):
-    """Pictures of level stripes on all that they show: of the front, and of the same from a little aside."""
+    """Pictures, one or two the same, of level stripes on all that they show, the body before them."""
     side, focal, away, period = 256, 17 * 256, 34.0, 0.08  # from afar, that all is shown alike
     torch.manual_seed(0)
     plain = Stage1(tiny_stage1(side, 4096), body)
